@@ -8,8 +8,10 @@ package hl7v2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 // Delimiters are the separators that MSH-1 and MSH-2 declare
@@ -136,34 +138,43 @@ func alphanumeric(c byte) bool {
 
 // index is the hot loop: one pass over the bytes, one entry a field.
 func (m *Message) index(at int) {
-	raw, sep := m.raw, m.d.Field
-	fields, segments := m.fields, m.segments
-	start, first := at, len(fields)
-	fields = append(fields, at)
-	for i := at; i < len(raw); i++ {
-		c := raw[i]
-		if c == sep {
-			fields = append(fields, i+1)
-			continue
+	raw := m.raw
+	lineFeeds := bytes.IndexByte(raw, '\n') >= 0
+	for at < len(raw) {
+		end := len(raw)
+		if lineFeeds {
+			if n := bytes.IndexAny(raw[at:], "\r\n"); n >= 0 {
+				end = at + n
+			}
+		} else if n := bytes.IndexByte(raw[at:], '\r'); n >= 0 {
+			end = at + n
 		}
-		if c > '\r' || c != '\r' && c != '\n' {
-			continue
+		if end > at {
+			m.segments = append(m.segments, segment{start: at, end: end, first: len(m.fields)})
+			m.fields = appendFields(append(m.fields, at), raw, at, end, m.d.Field)
 		}
-		if i > start {
-			segments = append(segments, segment{start: start, end: i, first: first})
-			first = len(fields)
-			fields = append(fields, i+1)
-		} else {
-			fields[len(fields)-1] = i + 1
-		}
-		start = i + 1
+		at = end + 1
 	}
-	if len(raw) > start {
-		segments = append(segments, segment{start: start, end: len(raw), first: first})
-	} else {
-		fields = fields[:first]
+}
+
+// appendFields appends the offset behind each separator, eight bytes at a time:
+// a byte of x is zero exactly where the word has the separator.
+func appendFields(fields []int, raw []byte, at, end int, sep byte) []int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	pattern := uint64(sep) * low
+	for ; at+8 <= end; at += 8 {
+		x := binary.LittleEndian.Uint64(raw[at:]) ^ pattern
+		// Exact for every byte: no borrow crosses from one to the next.
+		for hits := ^(((x & ^uint64(high)) + ^uint64(high)) | x | ^uint64(high)); hits != 0; hits &= hits - 1 {
+			fields = append(fields, at+bits.TrailingZeros64(hits)/8+1)
+		}
 	}
-	m.fields, m.segments = fields, segments
+	for ; at < end; at++ {
+		if raw[at] == sep {
+			fields = append(fields, at+1)
+		}
+	}
+	return fields
 }
 
 // checkNames checks that each segment begins with a name of three letters or
