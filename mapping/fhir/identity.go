@@ -1,0 +1,132 @@
+package fhir
+
+import (
+	"crypto/sha1" //nolint:gosec // UUIDv5 is defined over SHA-1 (RFC 9562 §5.5); it is a name, not a secret
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// namespace is the UUID under which Liaison makes ids of business keys.
+const namespace = "\x6b\xa1\x5c\x1e\x2f\x0d\x5d\x3a\x9c\x47\x11\xf0\x83\x5e\x6a\x21"
+
+// ID is the logical id of a resource: UUIDv5 (RFC 9562 §5.5) over its type and
+// business key. The same key gives the same id, whatever message it came in.
+func ID(resourceType string, parts ...string) string {
+	return UUID(append([]string{resourceType}, parts...)...)
+}
+
+// UUID is UUIDv5 over parts in Liaison's namespace; parts are joined with their
+// lengths, so that no two lists of parts meet.
+func UUID(parts ...string) string {
+	buf := make([]byte, 0, 128)
+	buf = append(buf, namespace...)
+	for _, p := range parts {
+		buf = strconv.AppendInt(buf, int64(len(p)), 10)
+		buf = append(buf, ':')
+		buf = append(buf, p...)
+	}
+	sum := sha1.Sum(buf) //nolint:gosec // see above
+	u := sum[:16]
+	u[6] = u[6]&0x0f | 0x50
+	u[8] = u[8]&0x3f | 0x80
+	out := make([]byte, 36)
+	hex.Encode(out, u[:4])
+	out[8] = '-'
+	hex.Encode(out[9:], u[4:6])
+	out[13] = '-'
+	hex.Encode(out[14:], u[6:8])
+	out[18] = '-'
+	hex.Encode(out[19:], u[8:10])
+	out[23] = '-'
+	hex.Encode(out[24:], u[10:16])
+	return string(out)
+}
+
+// FullURL is the absolute URL of a Bundle entry (R4 §3.4.1).
+func FullURL(id string) string { return "urn:uuid:" + id }
+
+// IsUUID says whether s is a UUID in lower case.
+func IsUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// AppendTransaction appends a transaction Bundle of these resources: each entry
+// with an absolute fullUrl and PUT Type/id, so that sending it twice is sending
+// it once. Relative references to resources of the Bundle become their
+// fullUrls, because a relative reference in an entry with a urn: fullUrl
+// resolves to nothing (R4 §3.4.1, Bundle references).
+func AppendTransaction(dst []byte, resources []*Node) []byte {
+	dst = append(dst, `{"resourceType":"Bundle","type":"transaction","entry":[`...)
+	inside := make(map[string]bool, len(resources))
+	for _, r := range resources {
+		inside[r.ResourceType()+"/"+r.ID()] = true
+	}
+	for i, r := range resources {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		id := r.ID()
+		dst = append(dst, `{"fullUrl":"urn:uuid:`...)
+		dst = append(dst, id...)
+		dst = append(dst, `","resource":`...)
+		dst = r.appendResolved(dst, inside)
+		dst = append(dst, `,"request":{"method":"PUT","url":"`...)
+		dst = append(dst, r.ResourceType()...)
+		dst = append(dst, '/')
+		dst = append(dst, id...)
+		dst = append(dst, `"}}`...)
+	}
+	return append(dst, `]}`...)
+}
+
+// appendResolved is AppendJSON with references inside the Bundle made absolute.
+func (n *Node) appendResolved(dst []byte, inside map[string]bool) []byte {
+	switch n.Kind {
+	case Object:
+		dst = append(dst, '{')
+		for i, k := range n.Kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, '"')
+			dst = append(dst, k.Name...)
+			dst = append(dst, '"', ':')
+			if k.Kind == String && k.Name == "reference" && inside[k.Text] {
+				_, id, _ := strings.Cut(k.Text, "/")
+				dst = append(dst, `"urn:uuid:`...)
+				dst = append(dst, id...)
+				dst = append(dst, '"')
+				continue
+			}
+			dst = k.appendResolved(dst, inside)
+		}
+		return append(dst, '}')
+	case Array:
+		dst = append(dst, '[')
+		for i, k := range n.Kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = k.appendResolved(dst, inside)
+		}
+		return append(dst, ']')
+	default:
+		return n.AppendJSON(dst)
+	}
+}
+
+// An Issue is one entry of an OperationOutcome (R4 §2.42); Diagnostics holds no
+// value of a patient's.
+type Issue struct {
+	Severity, Code, Expression, Diagnostics string
+}

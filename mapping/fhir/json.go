@@ -1,0 +1,415 @@
+package fhir
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep JSON may nest.
+const MaxDepth = 64
+
+// JSONError says where and why JSON is refused; it holds no value.
+type JSONError struct {
+	Path   string
+	Offset int
+	Reason string
+}
+
+func (e *JSONError) Error() string {
+	return fmt.Sprintf("JSON at byte %d (%s): %s", e.Offset, e.Path, e.Reason)
+}
+
+// ParseJSON reads one JSON value strictly: duplicate keys, keys that differ in
+// case only, nesting beyond MaxDepth, bytes that are no UTF-8, lone surrogates
+// and anything behind the value are a *JSONError. Numbers keep their text.
+func ParseJSON(data []byte) (*Node, error) { return ParseJSONIn(nil, data) }
+
+// ParseJSONIn is ParseJSON with the nodes from an arena.
+func ParseJSONIn(a *Arena, data []byte) (*Node, error) {
+	p := parser{in: string(data), arena: a}
+	if !utf8.ValidString(p.in) {
+		return nil, p.fail("not UTF-8")
+	}
+	n, err := p.value(0)
+	if err != nil {
+		return nil, err
+	}
+	p.space()
+	if p.at < len(p.in) {
+		return nil, p.fail("something behind the value")
+	}
+	return n, nil
+}
+
+type parser struct {
+	in    string
+	at    int
+	arena *Arena
+	path  []string
+}
+
+func (p *parser) fail(reason string) error {
+	return &JSONError{Path: strings.Join(p.path, "."), Offset: p.at, Reason: reason}
+}
+
+func (p *parser) space() {
+	for p.at < len(p.in) {
+		switch p.in[p.at] {
+		case ' ', '\t', '\r', '\n':
+			p.at++
+		default:
+			return
+		}
+	}
+}
+
+func (p *parser) value(depth int) (*Node, error) {
+	if depth > MaxDepth {
+		return nil, p.fail("nested too deep")
+	}
+	p.space()
+	if p.at >= len(p.in) {
+		return nil, p.fail("ends before a value")
+	}
+	switch c := p.in[p.at]; c {
+	case '{':
+		return p.object(depth)
+	case '[':
+		return p.array(depth)
+	case '"':
+		s, err := p.str()
+		if err != nil {
+			return nil, err
+		}
+		return p.arena.Node(String, s), nil
+	case 't', 'f', 'n':
+		return p.literal()
+	default:
+		return p.number()
+	}
+}
+
+func (p *parser) literal() (*Node, error) {
+	for i, word := range [...]string{"true", "false", "null"} {
+		if strings.HasPrefix(p.in[p.at:], word) {
+			p.at += len(word)
+			kind := Bool
+			if i == 2 {
+				kind = Null
+			}
+			return p.arena.Node(kind, word), nil
+		}
+	}
+	return nil, p.fail("no JSON value")
+}
+
+func (p *parser) object(depth int) (*Node, error) {
+	n := p.arena.Node(Object, "")
+	p.at++
+	for first := true; ; first = false {
+		p.space()
+		if p.at < len(p.in) && p.in[p.at] == '}' {
+			p.at++
+			return n, nil
+		}
+		if !first {
+			if err := p.expect(','); err != nil {
+				return nil, err
+			}
+			p.space()
+		}
+		if p.at >= len(p.in) || p.in[p.at] != '"' {
+			return nil, p.fail("a key in quotes")
+		}
+		key, err := p.str()
+		if err != nil {
+			return nil, err
+		}
+		if !plainKey(key) {
+			return nil, p.fail("a key that no FHIR element has")
+		}
+		for _, k := range n.Kids {
+			if k.Name == key || len(k.Name) == len(key) && strings.EqualFold(k.Name, key) {
+				return nil, p.fail("a key twice in one object")
+			}
+		}
+		p.space()
+		if err := p.expect(':'); err != nil {
+			return nil, err
+		}
+		p.path = append(p.path, key)
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		p.path = p.path[:len(p.path)-1]
+		v.Name = key
+		n.Kids = append(n.Kids, v)
+	}
+}
+
+// plainKey keeps keys to the letters of element names, so that they need no
+// quoting on the way out.
+func plainKey(key string) bool {
+	for i := range len(key) {
+		c := key[i]
+		if c != '_' && c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return key != ""
+}
+
+func (p *parser) expect(c byte) error {
+	if p.at >= len(p.in) || p.in[p.at] != c {
+		return p.fail("expected " + string(rune(c)))
+	}
+	p.at++
+	return nil
+}
+
+func (p *parser) array(depth int) (*Node, error) {
+	n := p.arena.Node(Array, "")
+	p.at++
+	p.space()
+	if p.at < len(p.in) && p.in[p.at] == ']' {
+		p.at++
+		return n, nil
+	}
+	for {
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		n.Kids = append(n.Kids, v)
+		p.space()
+		if p.at < len(p.in) && p.in[p.at] == ']' {
+			p.at++
+			return n, nil
+		}
+		if err := p.expect(','); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *parser) number() (*Node, error) {
+	start := p.at
+	digits := func() bool {
+		from := p.at
+		for p.at < len(p.in) && p.in[p.at] >= '0' && p.in[p.at] <= '9' {
+			p.at++
+		}
+		return p.at > from
+	}
+	if p.in[p.at] == '-' {
+		p.at++
+	}
+	zero := p.at < len(p.in) && p.in[p.at] == '0'
+	from := p.at
+	if !digits() || zero && p.at-from > 1 {
+		return nil, p.fail("no JSON value")
+	}
+	if p.at < len(p.in) && p.in[p.at] == '.' {
+		p.at++
+		if !digits() {
+			return nil, p.fail("a number that ends with its point")
+		}
+	}
+	if p.at < len(p.in) && (p.in[p.at] == 'e' || p.in[p.at] == 'E') {
+		p.at++
+		if p.at < len(p.in) && (p.in[p.at] == '+' || p.in[p.at] == '-') {
+			p.at++
+		}
+		if !digits() {
+			return nil, p.fail("a number without its exponent")
+		}
+	}
+	if p.at-start > 64 {
+		return nil, p.fail("a number of absurd length")
+	}
+	return p.arena.Node(Number, p.in[start:p.at]), nil
+}
+
+// str reads a quoted string; without escapes it is a window on the input.
+func (p *parser) str() (string, error) {
+	p.at++
+	start := p.at
+	for p.at < len(p.in) {
+		switch c := p.in[p.at]; {
+		case c == '"':
+			s := p.in[start:p.at]
+			p.at++
+			return s, nil
+		case c == '\\':
+			return p.escaped(start)
+		case c < 0x20:
+			return "", p.fail("a control character in a string")
+		}
+		p.at++
+	}
+	return "", p.fail("a string without its end")
+}
+
+func (p *parser) escaped(start int) (string, error) {
+	out := append(make([]byte, 0, 64), p.in[start:p.at]...)
+	for p.at < len(p.in) {
+		c := p.in[p.at]
+		switch {
+		case c == '"':
+			p.at++
+			return string(out), nil
+		case c < 0x20:
+			return "", p.fail("a control character in a string")
+		case c != '\\':
+			out = append(out, c)
+			p.at++
+			continue
+		}
+		if p.at+1 >= len(p.in) {
+			break
+		}
+		p.at += 2
+		switch e := p.in[p.at-1]; e {
+		case '"', '\\', '/':
+			out = append(out, e)
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			r, ok := p.hex()
+			if ok && utf16.IsSurrogate(r) {
+				ok = strings.HasPrefix(p.in[p.at:], `\u`)
+				if ok {
+					p.at += 2
+					var low rune
+					low, ok = p.hex()
+					r = utf16.DecodeRune(r, low)
+					ok = ok && r != utf8.RuneError
+				}
+			}
+			if !ok {
+				return "", p.fail("no Unicode escape")
+			}
+			out = utf8.AppendRune(out, r)
+		default:
+			return "", p.fail("an unknown escape")
+		}
+	}
+	return "", p.fail("a string without its end")
+}
+
+func (p *parser) hex() (rune, bool) {
+	if p.at+4 > len(p.in) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(p.in[p.at:p.at+4], 16, 32)
+	p.at += 4
+	return rune(n), err == nil
+}
+
+// AppendJSON appends the value compactly.
+func (n *Node) AppendJSON(dst []byte) []byte {
+	switch n.Kind {
+	case Object:
+		dst = append(dst, '{')
+		for i, k := range n.Kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, '"')
+			dst = append(dst, k.Name...) // keys are ASCII names
+			dst = append(dst, '"', ':')
+			dst = k.AppendJSON(dst)
+		}
+		return append(dst, '}')
+	case Array:
+		dst = append(dst, '[')
+		for i, k := range n.Kids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = k.AppendJSON(dst)
+		}
+		return append(dst, ']')
+	case String:
+		return AppendQuoted(dst, n.Text)
+	default:
+		return append(dst, n.Text...)
+	}
+}
+
+// JSON gives the value compactly.
+func (n *Node) JSON() []byte { return n.AppendJSON(nil) }
+
+// AppendIndent appends the value with two spaces a level, for people.
+func (n *Node) AppendIndent(dst []byte) []byte { return n.indent(dst, 1) }
+
+func (n *Node) indent(dst []byte, depth int) []byte {
+	if n.Kind > Array || len(n.Kids) == 0 {
+		return n.AppendJSON(dst)
+	}
+	open, closing := byte('{'), byte('}')
+	if n.Kind == Array {
+		open, closing = '[', ']'
+	}
+	line := func(depth int) {
+		dst = append(dst, '\n')
+		for range depth {
+			dst = append(dst, ' ', ' ')
+		}
+	}
+	dst = append(dst, open)
+	for i, k := range n.Kids {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		line(depth)
+		if n.Kind == Object {
+			dst = AppendQuoted(dst, k.Name)
+			dst = append(dst, ':', ' ')
+		}
+		dst = k.indent(dst, depth+1)
+	}
+	line(depth - 1)
+	return append(dst, closing)
+}
+
+// AppendQuoted appends a JSON string.
+func AppendQuoted(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}

@@ -1,0 +1,277 @@
+// Package fhir holds the FHIR R4 resources that Liaison produces and reads: a
+// JSON tree that keeps field order, the literal text of numbers and everything
+// a typed model would lose; the schema of R4 reflected from the samply model;
+// deterministic ids; Bundles and OperationOutcomes.
+package fhir
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Kind is the JSON type of a Node.
+type Kind uint8
+
+// The kinds of a Node.
+const (
+	Object Kind = iota
+	Array
+	String
+	Number
+	Bool
+	Null
+)
+
+// A Node is one JSON value. Pointers to it stay valid while siblings are added.
+type Node struct {
+	Kind Kind
+	Name string // the field's name in its parent object
+	Text string // a string unescaped, a number or boolean as its literal
+	Kids []*Node
+}
+
+// An Arena hands out nodes from slabs, so that a message's tree costs few
+// allocations. A nil *Arena allocates one by one. Reset makes all its nodes
+// free again: only then must no node of it be in use any more.
+type Arena struct {
+	slabs [][]Node
+	slab  int
+	used  int
+}
+
+const slabNodes = 256
+
+// Node hands out one node.
+func (a *Arena) Node(kind Kind, text string) *Node {
+	if a == nil {
+		return &Node{Kind: kind, Text: text}
+	}
+	if a.slab == len(a.slabs) {
+		a.slabs = append(a.slabs, make([]Node, slabNodes))
+	}
+	n := &a.slabs[a.slab][a.used]
+	if a.used++; a.used == slabNodes {
+		a.slab, a.used = a.slab+1, 0
+	}
+	n.Kind, n.Name, n.Text, n.Kids = kind, "", text, n.Kids[:0]
+	return n
+}
+
+// Reset takes back every node; a very large arena gives its memory back.
+func (a *Arena) Reset() {
+	if len(a.slabs) > 64 {
+		a.slabs = a.slabs[:64:64]
+	}
+	a.slab, a.used = 0, 0
+}
+
+// NewObject makes an empty object.
+func NewObject() *Node { return &Node{} }
+
+// NewArray makes an array of these values.
+func NewArray(items ...*Node) *Node { return &Node{Kind: Array, Kids: items} }
+
+// NewString makes a string value.
+func NewString(s string) *Node { return &Node{Kind: String, Text: s} }
+
+// NewNumber makes a number of its literal text.
+func NewNumber(literal string) *Node { return &Node{Kind: Number, Text: literal} }
+
+// NewBool makes a boolean.
+func NewBool(b bool) *Node { return &Node{Kind: Bool, Text: strconv.FormatBool(b)} }
+
+// NewResource makes a resource with its type.
+func NewResource(resourceType string) *Node {
+	return NewObject().Set("resourceType", NewString(resourceType))
+}
+
+// Get gives an object's field, or nil.
+func (n *Node) Get(name string) *Node {
+	if n == nil || n.Kind != Object {
+		return nil
+	}
+	for _, k := range n.Kids {
+		if k.Name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// Set puts or replaces an object's field and gives the object. A nil value
+// deletes it.
+func (n *Node) Set(name string, v *Node) *Node {
+	if v == nil {
+		n.Delete(name)
+		return n
+	}
+	v.Name = name
+	for i, k := range n.Kids {
+		if k.Name == name {
+			n.Kids[i] = v
+			return n
+		}
+	}
+	n.Kids = append(n.Kids, v)
+	return n
+}
+
+// SetString is Set with a string; an empty one sets nothing.
+func (n *Node) SetString(name, s string) *Node {
+	if s != "" {
+		n.Set(name, NewString(s))
+	}
+	return n
+}
+
+// Append adds a value to the array under name, making the array when needed.
+func (n *Node) Append(name string, v *Node) *Node {
+	list := n.Get(name)
+	if list == nil {
+		list = NewArray()
+		n.Set(name, list)
+	}
+	v.Name = ""
+	list.Kids = append(list.Kids, v)
+	return n
+}
+
+// Delete removes an object's field.
+func (n *Node) Delete(name string) {
+	for i, k := range n.Kids {
+		if k.Name == name {
+			n.Kids = append(n.Kids[:i], n.Kids[i+1:]...)
+			return
+		}
+	}
+}
+
+// At follows a path such as "name[0].given[1]"; an array without an index
+// means its first entry. It gives nil where there is nothing.
+func (n *Node) At(path string) *Node {
+	for path != "" && n != nil {
+		var step string
+		step, path, _ = strings.Cut(path, ".")
+		name, index, hasIndex := strings.Cut(step, "[")
+		if n.Kind == Array {
+			n = n.item(0)
+		}
+		n = n.Get(name)
+		if hasIndex {
+			i, err := strconv.Atoi(strings.TrimSuffix(index, "]"))
+			if err != nil {
+				return nil
+			}
+			n = n.item(i)
+		}
+	}
+	return n
+}
+
+func (n *Node) item(i int) *Node {
+	if n == nil || n.Kind != Array || i < 0 || i >= len(n.Kids) {
+		return nil
+	}
+	return n.Kids[i]
+}
+
+// Str gives the text of the primitive at a path, or "".
+func (n *Node) Str(path string) string {
+	at := n.At(path)
+	if at != nil && at.Kind == Array {
+		at = at.item(0)
+	}
+	if at == nil || at.Kind == Object || at.Kind == Null {
+		return ""
+	}
+	return at.Text
+}
+
+// Items gives an array's entries, a lone value as one entry, nil as none.
+func (n *Node) Items() []*Node {
+	switch {
+	case n == nil:
+		return nil
+	case n.Kind == Array:
+		return n.Kids
+	default:
+		return []*Node{n}
+	}
+}
+
+// ResourceType is the resource's type, or "".
+func (n *Node) ResourceType() string { return n.Str("resourceType") }
+
+// ID is the resource's logical id, or "".
+func (n *Node) ID() string { return n.Str("id") }
+
+// Clone copies the tree out of any arena.
+func (n *Node) Clone() *Node {
+	if n == nil {
+		return nil
+	}
+	c := &Node{Kind: n.Kind, Name: n.Name, Text: n.Text}
+	if len(n.Kids) > 0 {
+		c.Kids = make([]*Node, len(n.Kids))
+		for i, k := range n.Kids {
+			c.Kids[i] = k.Clone()
+		}
+	}
+	return c
+}
+
+// Equal compares two values; the order of an object's fields does not count.
+func Equal(a, b *Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if a.Kind != b.Kind || a.Text != b.Text || len(a.Kids) != len(b.Kids) {
+		return false
+	}
+	for i, k := range a.Kids {
+		other := b.Kids[i]
+		if a.Kind == Object && other.Name != k.Name {
+			other = b.Get(k.Name)
+		}
+		if !Equal(k, other) {
+			return false
+		}
+	}
+	return true
+}
+
+// Prune removes empty strings, objects and arrays, which FHIR does not have
+// (R4 §2.1.28), and says whether anything is left.
+func (n *Node) Prune() bool {
+	switch n.Kind {
+	case Object, Array:
+		kept := n.Kids[:0]
+		for _, k := range n.Kids {
+			if k.Prune() {
+				kept = append(kept, k)
+			}
+		}
+		n.Kids = kept
+		return len(kept) > 0
+	case String:
+		return n.Text != ""
+	default:
+		return true
+	}
+}
+
+// Walk visits every node below and including n with its path; the path of
+// array entries has their index.
+func (n *Node) Walk(path string, visit func(path string, n *Node)) {
+	visit(path, n)
+	for i, k := range n.Kids {
+		switch {
+		case n.Kind == Array:
+			k.Walk(path+"["+strconv.Itoa(i)+"]", visit)
+		case path == "":
+			k.Walk(k.Name, visit)
+		default:
+			k.Walk(path+"."+k.Name, visit)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package fhir
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+)
+
+// A Schema is what R4 allows where: resources, data types and backbone
+// elements with their elements in order, reflected from the samply model. It is
+// made once and passed around; it is safe for concurrent use.
+type Schema struct {
+	types     map[string]*Type
+	resources []string
+}
+
+// A Type is a resource ("Patient"), a data type ("HumanName") or a backbone
+// element ("PatientContact").
+type Type struct {
+	Name     string
+	Resource bool
+	Elements []Element // in FHIR's order
+	byName   map[string]int
+}
+
+// An Element is one field of a Type.
+type Element struct {
+	Name     string   // the JSON name; a choice has one Element for each of its types
+	Type     string   // a Type's name, or a primitive: string, boolean, integer, decimal, date, dateTime, instant, time, code, uri …
+	List     bool     // an array
+	Required bool     // 1..
+	Choice   string   // "value" for valueString
+	Codes    []string // the codes of a required binding
+	Order    int
+}
+
+// Primitive says whether the element holds a primitive value.
+func (e *Element) Primitive() bool { return e.Type[0] >= 'a' && e.Type[0] <= 'z' }
+
+// NewSchema reflects the model. It takes some milliseconds.
+func NewSchema() *Schema {
+	s := &Schema{types: map[string]*Type{}}
+	for _, m := range models() {
+		s.add(m).Resource = true
+		s.resources = append(s.resources, m.Name())
+	}
+	s.cure()
+	for _, t := range s.types {
+		t.byName = make(map[string]int, len(t.Elements))
+		for i := range t.Elements {
+			t.Elements[i].Order = i
+			t.byName[t.Elements[i].Name] = i
+		}
+	}
+	return s
+}
+
+// Type finds a type by name.
+func (s *Schema) Type(name string) (*Type, bool) {
+	t, ok := s.types[name]
+	return t, ok
+}
+
+// Resources lists the names of all resource types, sorted.
+func (s *Schema) Resources() []string { return s.resources }
+
+// Element finds an element by its JSON name.
+func (t *Type) Element(name string) (*Element, bool) {
+	i, ok := t.byName[name]
+	if !ok {
+		return nil, false
+	}
+	return &t.Elements[i], true
+}
+
+func (s *Schema) add(m reflect.Type) *Type {
+	if t, ok := s.types[m.Name()]; ok {
+		return t
+	}
+	t := &Type{Name: m.Name()}
+	s.types[m.Name()] = t
+	for i := range m.NumField() {
+		f := m.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		e := Element{Name: name, Required: options != "omitempty"}
+		ft := f.Type
+		if ft == reflect.TypeFor[json.RawMessage]() {
+			e.Type = "Resource"
+			t.Elements = append(t.Elements, e)
+			continue
+		}
+		if ft.Kind() == reflect.Slice {
+			e.List, ft = true, ft.Elem()
+		}
+		if ft.Kind() == reflect.Pointer {
+			ft = ft.Elem()
+		}
+		e.Type = s.elementType(t.Name, &e, ft)
+		t.Elements = append(t.Elements, e)
+	}
+	markChoices(t)
+	return t
+}
+
+func (s *Schema) elementType(owner string, e *Element, ft reflect.Type) string {
+	switch {
+	case ft == reflect.TypeFor[json.Number]():
+		return "decimal"
+	case ft == reflect.TypeFor[json.RawMessage]():
+		return "Resource"
+	}
+	switch ft.Kind() {
+	case reflect.String:
+		return primitiveOf(owner, e.Name)
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int:
+		if coder, ok := reflect.Zero(ft).Interface().(interface{ Code() string }); ok {
+			e.Codes = codesOf(ft, coder.Code())
+			return "code"
+		}
+		return "integer"
+	case reflect.Struct:
+		return s.add(ft).Name
+	default:
+		return "string"
+	}
+}
+
+// codesOf lists a required binding: the enum's codes from 0 until it has no more.
+func codesOf(ft reflect.Type, first string) []string {
+	codes := []string{first}
+	for i := int64(1); ; i++ {
+		v := reflect.New(ft).Elem()
+		v.SetInt(i)
+		code := v.Interface().(interface{ Code() string }).Code()
+		if code == "<unknown>" || code == "" {
+			return codes
+		}
+		codes = append(codes, code)
+	}
+}
+
+// markChoices finds fields that are alternatives of one element: valueString,
+// valueQuantity … share the stem that is none of the element's own names.
+func markChoices(t *Type) {
+	for _, stem := range choiceStems() {
+		n := 0
+		for i := range t.Elements {
+			if isChoice(t.Elements[i].Name, stem) {
+				n++
+			}
+		}
+		if n < 2 {
+			continue
+		}
+		for i := range t.Elements {
+			if isChoice(t.Elements[i].Name, stem) {
+				t.Elements[i].Choice = stem
+				t.Elements[i].Required = false
+			}
+		}
+	}
+}
+
+func isChoice(name, stem string) bool {
+	rest, ok := strings.CutPrefix(name, stem)
+	if !ok || rest == "" || rest[0] < 'A' || rest[0] > 'Z' {
+		return false
+	}
+	return typeSuffix(rest) != ""
+}
+
+// typeSuffix gives the FHIR type that a choice's suffix names.
+func typeSuffix(rest string) string {
+	switch rest {
+	case "Base64Binary", "Boolean", "Canonical", "Code", "Date", "DateTime", "Decimal", "Id", "Instant", "Integer", "Markdown", "Oid",
+		"PositiveInt", "String", "Time", "UnsignedInt", "Uri", "Url", "Uuid":
+		return strings.ToLower(rest[:1]) + rest[1:]
+	case "Address", "Age", "Annotation", "Attachment", "CodeableConcept", "Coding", "ContactPoint", "Count", "Distance", "Duration", "HumanName",
+		"Identifier", "Money", "Period", "Quantity", "Range", "Ratio", "Reference", "SampledData", "Signature", "Timing", "ContactDetail",
+		"Contributor", "DataRequirement", "Expression", "ParameterDefinition", "RelatedArtifact", "TriggerDefinition", "UsageContext", "Dosage", "Meta":
+		return rest
+	default:
+		return ""
+	}
+}
+
+func choiceStems() []string {
+	return []string{
+		"value", "effective", "onset", "abatement", "occurrence", "performed", "medication", "deceased", "multipleBirth", "asNeeded", "dose", "rate",
+		"product", "reported", "timing", "serviced", "location", "diagnosis", "procedure", "allowed", "used", "collected", "fasting", "time", "additive",
+		"minimumVolume", "item", "entity", "scheduled", "definition", "topic", "legallyBinding", "subject", "author", "created", "born", "age", "amount",
+		"content", "due", "start", "detail", "target", "source", "event", "defaultValue", "fixed", "pattern", "minValue", "maxValue", "answer", "characteristic",
+		"statusReason", "quantity", "module", "identified", "date", "name", "valid", "participant", "repeat", "bounds", "indication",
+	}
+}
+
+// cure adds what the model lacks and R4 has: `contained` on every resource.
+func (s *Schema) cure() {
+	for _, name := range s.resources {
+		t := s.types[name]
+		if name == "Bundle" || name == "Parameters" || name == "Binary" {
+			continue
+		}
+		for i := range t.Elements {
+			if t.Elements[i].Name == "extension" {
+				t.Elements = append(t.Elements[:i], append([]Element{{Name: "contained", Type: "Resource", List: true}}, t.Elements[i:]...)...)
+				break
+			}
+		}
+	}
+}
+
+// Sort puts a resource's fields into FHIR's order, all the way down. Fields
+// that the schema does not know keep their place at the end.
+func (s *Schema) Sort(n *Node) {
+	if t, ok := s.types[n.ResourceType()]; ok {
+		s.sort(t, n)
+	}
+}
+
+func (s *Schema) sort(t *Type, n *Node) {
+	order := func(k *Node) int {
+		name := strings.TrimPrefix(k.Name, "_")
+		if name == "resourceType" {
+			return -1
+		}
+		if i, ok := t.byName[name]; ok {
+			i *= 2
+			if len(name) != len(k.Name) {
+				i++
+			}
+			return i
+		}
+		return 1 << 20
+	}
+	kids := n.Kids // insertion sort: stable, and one pass when already in order
+	for i := 1; i < len(kids); i++ {
+		for j := i; j > 0 && order(kids[j]) < order(kids[j-1]); j-- {
+			kids[j], kids[j-1] = kids[j-1], kids[j]
+		}
+	}
+	for _, k := range kids {
+		e, ok := t.Element(strings.TrimPrefix(k.Name, "_"))
+		if !ok {
+			continue
+		}
+		child := e.Type
+		if k.Name[0] == '_' {
+			child = "Extension"
+		}
+		for _, item := range k.Items() {
+			if item.Kind != Object {
+				continue
+			}
+			if child == "Resource" {
+				s.Sort(item)
+			} else if ct, ok := s.types[child]; ok {
+				s.sort(ct, item)
+			}
+		}
+	}
+}
