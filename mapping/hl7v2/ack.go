@@ -1,8 +1,10 @@
 package hl7v2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -73,12 +75,12 @@ func (h Header) AckMode() AckMode {
 	return AckMode{Enhanced: true, Accept: read(h.AcceptAck), Application: read(h.ApplicationAck)}
 }
 
-// An Answer is what an acknowledgement says.
+// An Answer is what an acknowledgement says beyond what it echoes.
 type Answer struct {
 	Code      AckCode
 	ControlID string    // the acknowledgement's own MSH-10
 	Time      time.Time // its MSH-7
-	Text      string    // MSA-3, for people
+	Text      string    // MSA-3, for people; empty: the first error's
 	Expected  string    // MSA-4, the expected sequence number, or ""
 	Errors    []AckError
 }
@@ -87,92 +89,151 @@ type Answer struct {
 // answered (HL7 v2.5.1 §2.9.1).
 func (h Header) IsAck() bool { return h.Code == "ACK" || h.Code == "MCF" }
 
-// BuildAck writes the acknowledgement of a message, with its delimiters and
-// version: MSH-5/6 are the sender's MSH-3/4, MSH-11/12 are copied, MSA-2 echoes
-// MSH-10, ERR by the version's layout. It answers nil for an acknowledgement.
-func BuildAck(request *Message, a Answer) []byte {
-	h := request.Header()
-	if h.IsAck() {
-		return nil
-	}
+// BuildAck writes the acknowledgement of a message, as Answer.Append does.
+func BuildAck(request *Message, code AckCode, controlID string, now time.Time, errs ...AckError) []byte {
+	return Answer{Code: code, ControlID: controlID, Time: now, Errors: errs}.Append(nil, request)
+}
+
+// Append appends the acknowledgement of a message, with its delimiters,
+// character set and version (HL7 v2.5.1 §2.9, §2.14.1): MSH-5/6 are the
+// sender's MSH-3/4, MSH-11/12 are copied, MSA-2 echoes MSH-10 byte for byte,
+// MSH-9 is ACK up to v2.3 and ACK^S12^ACK later, errors are in the version's
+// layout. A message without a version is answered as v2.3. An acknowledgement
+// is never answered: dst is given back as it was, nil for nil.
+func (a Answer) Append(dst []byte, request *Message) []byte {
 	msh := request.Segment(0)
-	all := func(n int) Field { // all components of a field, as text
-		v := msh.Field(n)
-		var f Field
-		for i := 1; i <= v.Components(); i++ {
-			t, err := v.Component(i).Text()
-			if err != nil {
-				t = ""
-			}
-			f = append(f, t)
-		}
-		return f
+	code := msh.Field(9).Component(1).Raw()
+	if string(code) == "ACK" || string(code) == "MCF" {
+		return dst
 	}
-	version := orDefault(h.Version, "2.3")
-	kind := F("ACK")
-	if h.Event != "" && version >= "2.3" {
-		kind = F("ACK", h.Event)
-		if version >= "2.3.1" {
-			kind = F("ACK", h.Event, "ACK")
-		}
+	number := version(msh.Field(12).Component(1).Raw())
+	w := writer{dst: dst, d: request.Delimiters()}
+	w.begin("MSH").raw(msh.Field(2).Raw())
+	w.raw(msh.Field(5).Raw()).raw(msh.Field(6).Raw()).raw(msh.Field(3).Raw()).raw(msh.Field(4).Raw())
+	w.raw(appendStamp(nil, a.Time)).raw(nil)
+	if event := request.event(); event != "" && number >= 20301 {
+		w.text("ACK", event, "ACK")
+	} else {
+		w.text("ACK")
 	}
-	d := request.Delimiters()
-	if d.Component == 0 || d.Escape == 0 {
-		d = DefaultDelimiters()
+	w.text(a.ControlID)
+	w.raw(orDefault(msh.Field(11).Raw(), "P")).raw(orDefault(msh.Field(12).Raw(), "2.3"))
+	charset := msh.Field(18).Raw()
+	if request.charset.multi != nil { // its values are in UTF-8 here
+		charset = []byte("UNICODE UTF-8")
 	}
-	b := NewBuilder(d).Header("MSH",
-		all(5), all(6), all(3), all(4), F(a.Time.Format("20060102150405-0700")), nil, kind,
-		F(a.ControlID), F(orDefault(h.ProcessingID, "P")), F(version))
+	w.raw(nil).raw(nil).raw(nil).raw(nil).raw(nil).raw(charset)
+	w.end()
 	text := a.Text
 	if text == "" && len(a.Errors) > 0 {
 		text = a.Errors[0].Text
 	}
-	b.Segment("MSA", F(string(a.Code)), F(h.ControlID), F(text), F(a.Expected))
+	w.begin("MSA").raw([]byte(a.Code)).raw(msh.Field(10).Raw()).text(text).text(a.Expected)
+	w.end()
+	return a.appendErrors(w, number)
+}
+
+func orDefault(field []byte, text string) []byte {
+	if len(field) == 0 {
+		return []byte(text)
+	}
+	return field
+}
+
+// appendErrors writes ERR-1 alone up to v2.4 (ELD: segment, sequence, field,
+// code), an ERR with ERR-2 to ERR-8 for each error from v2.5 (§2.14.5); in v2.9
+// the application's codes 204 to 207 stand in ERR-5 (table 0533).
+func (a Answer) appendErrors(w writer, number int) []byte {
+	if len(a.Errors) == 0 {
+		return w.dst
+	}
+	if number < 20500 {
+		return a.appendELD(w)
+	}
 	for _, e := range a.Errors {
-		appendERR(b, version, e)
-	}
-	return b.Bytes()
-}
-
-func orDefault(s, d string) string {
-	if s == "" {
-		return d
-	}
-	return s
-}
-
-// appendERR writes ERR-1 alone up to v2.4 (ELD: segment, sequence, field,
-// code), ERR-2 to ERR-4 and ERR-8 from v2.5 (§2.15.5); in v2.9 the application
-// codes 204 to 207 stand in ERR-5 (table 0533).
-func appendERR(b *Builder, version string, e AckError) {
-	p := e.Location
-	at := func(n int) string {
-		if n == 0 {
-			return ""
+		p := e.Location.numbers()
+		code, application := []string{e.Code, errorText(e.Code), "HL70357"}, []string(nil)
+		if number >= 20900 && e.Code >= "204" && e.Code <= "207" && len(e.Code) == 3 {
+			application = []string{e.Code, errorText(e.Code), "HL70533"}
+			code = []string{"0", errorText("0"), "HL70357"} // the message itself was understood
 		}
-		return itoa(n)
+		severity := e.Severity
+		if severity == "" {
+			severity = "E"
+		}
+		w.begin("ERR").raw(nil).text(p[:]...).text(code...).text(severity).text(application...)
+		w.raw(nil).raw(nil).text(e.Text)
+		w.end()
 	}
-	seq := at(p.Occurrence)
-	if p.Segment != "" && seq == "" {
-		seq = "1"
+	return w.dst
+}
+
+// appendELD writes all errors as repetitions of one ERR-1.
+func (a Answer) appendELD(w writer) []byte {
+	w.begin("ERR")
+	w.dst = append(w.dst, w.d.Field)
+	for i, e := range a.Errors {
+		if i > 0 && w.d.Repetition != 0 {
+			w.dst = append(w.dst, w.d.Repetition)
+		}
+		numbers := e.Location.numbers()
+		for _, part := range numbers[:3] {
+			w.dst = append(AppendEscaped(w.dst, part, w.d), w.d.Component)
+		}
+		w.dst = AppendEscaped(w.dst, e.Code, w.d)
+		if w.d.Subcomponent != 0 {
+			w.dst = AppendEscaped(append(w.dst, w.d.Subcomponent), errorText(e.Code), w.d)
+			w.dst = append(append(w.dst, w.d.Subcomponent), "HL70357"...)
+		}
 	}
-	if version < "2.5" {
-		b.Segment("ERR", F(p.Segment, seq, at(p.Field), e.Code))
-		return
+	w.full = len(w.dst)
+	return w.end()
+}
+
+// numbers gives a place as ERL has it: segment, its occurrence, field,
+// repetition, component, subcomponent; "" from where the place ends.
+func (p Place) numbers() [6]string {
+	out := [6]string{p.Segment}
+	if p.Segment == "" {
+		return out
 	}
-	rep := at(p.Repetition)
-	if p.Field > 0 && rep == "" {
-		rep = "1"
+	out[1] = strconv.Itoa(max(p.Occurrence, 1))
+	if p.Field == 0 {
+		return out
 	}
-	location := Field{p.Segment, seq, at(p.Field), rep, at(p.Component), at(p.Subcomponent)}
-	for len(location) > 0 && location[len(location)-1] == "" {
-		location = location[:len(location)-1]
+	out[2], out[3] = strconv.Itoa(p.Field), strconv.Itoa(max(p.Repetition, 1))
+	if p.Component > 0 {
+		out[4] = strconv.Itoa(p.Component)
+		if p.Subcomponent > 0 {
+			out[5] = strconv.Itoa(p.Subcomponent)
+		}
 	}
-	code, application := F(e.Code, errorText(e.Code), "HL70357"), Field(nil)
-	if version >= "2.9" && e.Code >= "204" && e.Code <= "207" {
-		code, application = F("0", errorText("0"), "HL70357"), F(e.Code, errorText(e.Code), "HL70533")
+	return out
+}
+
+// BuildReject answers bytes that Parse refuses: AR, or CR where MSH-15 or
+// MSH-16 can still be made out (enhanced mode). What can be read of MSH is
+// echoed, with the default encoding characters where MSH-2 is the fault. What
+// says that it is an acknowledgement gets nil.
+func BuildReject(raw []byte, controlID string, now time.Time, errs ...AckError) []byte {
+	raw = raw[contentStart(raw):]
+	line := raw[:min(indexFrom(raw, 0, '\r'), indexFrom(raw, 0, '\n'))]
+	m, err := Parse(line)
+	if err != nil && len(line) > 4 && string(line[:3]) == "MSH" && separator(line[3]) {
+		sep := line[3:4]
+		_, rest, _ := bytes.Cut(line[4:], sep)
+		m, err = Parse(bytes.Join([][]byte{[]byte("MSH"), []byte(`^~\&`), rest}, sep))
 	}
-	b.Segment("ERR", nil, location, code, F(orDefault(e.Severity, "E")), application, nil, nil, F(e.Text))
+	if err != nil {
+		if m, err = Parse([]byte(`MSH|^~\&`)); err != nil {
+			return nil
+		}
+	}
+	code := AR
+	if m.Header().AckMode().Enhanced {
+		code = CR
+	}
+	return BuildAck(m, code, controlID, now, errs...)
 }
 
 func errorText(code string) string {
@@ -212,14 +273,16 @@ func errorText(code string) string {
 type Ack struct {
 	Code      AckCode
 	ControlID string // MSA-2, the message that it answers
-	Text      string
+	Text      string // MSA-3
+	Expected  string // MSA-4, the sequence number that the receiver waits for
 	Errors    []AckError
 }
 
 // ErrNotAck is the answer to a message without MSA.
 var ErrNotAck = errors.New("not an acknowledgement: no MSA segment")
 
-// ParseAck reads an acknowledgement of either mode and any version.
+// ParseAck reads an acknowledgement of either mode and any version. It may say
+// no code that this package knows: Ack.Code.Positive is false then.
 func ParseAck(raw []byte) (Ack, error) {
 	m, err := Parse(raw)
 	if err != nil {
@@ -229,38 +292,56 @@ func ParseAck(raw []byte) (Ack, error) {
 	if !ok {
 		return Ack{}, ErrNotAck
 	}
-	text := func(v Value) string {
-		t, err := v.Text()
-		if err != nil {
-			return ""
-		}
-		return t
-	}
 	a := Ack{
-		Code:      AckCode(strings.ToUpper(text(msa.Field(1).Component(1)))),
-		ControlID: text(msa.Field(2).Component(1)), Text: text(msa.Field(3)),
+		Code:      AckCode(strings.ToUpper(orEmpty(msa.Field(1).Component(1)))),
+		ControlID: orEmpty(msa.Field(2)), Text: orEmpty(msa.Field(3)), Expected: orEmpty(msa.Field(4)),
 	}
-	for i := 0; i < m.Len(); i++ {
-		s := m.Segment(i)
-		if !s.Is("ERR") {
-			continue
+	for i := range m.Len() {
+		if s := m.Segment(i); s.Is("ERR") {
+			a.Errors = append(a.Errors, readErrors(s)...)
 		}
-		where, code := s.Field(2), text(s.Field(3).Component(1))
-		severity, note := text(s.Field(4).Component(1)), text(s.Field(8))
-		if app := text(s.Field(5).Component(1)); app != "" {
-			code = app
-		}
-		if code == "" { // ERR-1 of v2.4 and earlier: segment, sequence, field, code
-			where, code = s.Field(1), text(s.Field(1).Component(4).Subcomponent(1))
-		}
-		n := func(i int) int {
-			v, _ := number(text(where.Component(i)))
-			return v
-		}
-		a.Errors = append(a.Errors, AckError{
-			Location: Place{Segment: text(where.Component(1)), Occurrence: n(2), Field: n(3)},
-			Code:     code, Severity: severity, Text: note,
-		})
 	}
 	return a, nil
+}
+
+// orEmpty gives a value's text, "" for what cannot be decoded.
+func orEmpty(v Value) string {
+	text, err := v.Text()
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// readErrors reads an ERR segment: of v2.5 and later one error, before that as
+// many as ERR-1 has repetitions.
+func readErrors(s Segment) []AckError {
+	if s.Field(3).Valued() || s.Field(5).Valued() {
+		code := orEmpty(s.Field(3).Component(1))
+		if application := orEmpty(s.Field(5).Component(1)); application != "" {
+			code = application
+		}
+		text := orEmpty(s.Field(8))
+		if text == "" {
+			text = orEmpty(s.Field(7))
+		}
+		return []AckError{{Location: readLocation(s.Field(2), 6), Code: code, Severity: orEmpty(s.Field(4).Component(1)), Text: text}}
+	}
+	var errs []AckError
+	for i := 1; i <= s.Field(1).Repetitions(); i++ {
+		eld := s.Field(1).Repetition(i)
+		code := eld.Component(4)
+		errs = append(errs, AckError{
+			Location: readLocation(eld, 3), Code: orEmpty(code.Subcomponent(1)), Text: orEmpty(code.Subcomponent(2)),
+		})
+	}
+	return errs
+}
+
+func readLocation(v Value, parts int) Place {
+	var n [6]int
+	for i := 1; i < parts; i++ {
+		n[i], _ = number(orEmpty(v.Component(i + 1)))
+	}
+	return Place{Segment: orEmpty(v.Component(1)), Occurrence: n[1], Field: n[2], Repetition: n[3], Component: n[4], Subcomponent: n[5]}
 }

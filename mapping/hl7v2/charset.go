@@ -1,6 +1,7 @@
 package hl7v2
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -25,71 +26,123 @@ func (e *CharsetError) Error() string {
 	return fmt.Sprintf("%s at byte %d: not %s text", e.Place, e.Offset, e.Charset)
 }
 
-// A charset decodes the bytes above ASCII. utf8 is the zero value's behaviour:
-// UTF-8 reads ASCII too, and anything else is an error with its place.
+// A charset decodes the bytes above ASCII. The zero value is UTF-8, which reads
+// ASCII too.
 type charset struct {
-	name   string
-	table  *charmap.Charmap  // single-byte sets
-	multi  encoding.Encoding // the others
-	strict bool              // ASCII alone
+	name  string
+	table *charmap.Charmap  // single-byte sets
+	multi encoding.Encoding // sets of several bytes, which may collide with delimiters
+	ascii bool              // nothing above 0x7F
 }
 
-// charsetOf reads a name of table 0211 (HL7 v2.5.1 §2.15.9.18), or the names
-// that configurations use. Unknown names are reported.
+// charsetOf reads a name of table 0211 (HL7 v2.5.1 §2.15.9.18), or one that
+// configurations use.
 func charsetOf(name string) (charset, bool) {
-	c := charset{name: strings.ToUpper(strings.TrimSpace(name))}
-	switch key := strings.NewReplacer("-", "", "_", "", " ", "", "/", "").Replace(c.name); key {
+	key := strings.NewReplacer("-", "", "_", "", " ", "", "/", "").Replace(strings.ToUpper(strings.TrimSpace(name)))
+	switch key = strings.TrimPrefix(key, "ISO"); key {
 	case "", "UNICODEUTF8", "UTF8", "UNICODE":
-		c.name = "UTF-8"
-	case "ASCII", "USASCII", "ISOIR6":
-		c.name, c.strict = "ASCII", true
-	case "88591", "ISO88591", "LATIN1", "ISOIR100":
-		c.table = charmap.ISO8859_1
-	case "88592", "ISO88592", "ISOIR101":
-		c.table = charmap.ISO8859_2
-	case "88593", "ISO88593", "ISOIR109":
-		c.table = charmap.ISO8859_3
-	case "88594", "ISO88594", "ISOIR110":
-		c.table = charmap.ISO8859_4
-	case "88595", "ISO88595", "ISOIR144":
-		c.table = charmap.ISO8859_5
-	case "88596", "ISO88596", "ISOIR127":
-		c.table = charmap.ISO8859_6
-	case "88597", "ISO88597", "ISOIR126":
-		c.table = charmap.ISO8859_7
-	case "88598", "ISO88598", "ISOIR138":
-		c.table = charmap.ISO8859_8
-	case "88599", "ISO88599", "ISOIR148":
-		c.table = charmap.ISO8859_9
-	case "885910", "ISO885910":
-		c.table = charmap.ISO8859_10
-	case "885913", "ISO885913":
-		c.table = charmap.ISO8859_13
-	case "885914", "ISO885914":
-		c.table = charmap.ISO8859_14
-	case "885915", "ISO885915":
-		c.table = charmap.ISO8859_15
+		return charset{name: "UTF-8"}, true
+	case "ASCII", "USASCII", "IR6", "646":
+		return charset{name: "ASCII", ascii: true}, true
 	case "WINDOWS1252", "CP1252":
-		c.table = charmap.Windows1252
-	case "GB180302000", "GB18030":
-		c.multi = simplifiedchinese.GB18030
-	case "BIG5", "BIG5TRADITIONAL":
-		c.multi = traditionalchinese.Big5
-	case "KSX1001", "EUCKR":
-		c.multi = korean.EUCKR
-	case "ISOIR87", "ISOIR14", "ISOIR159":
-		c.multi = japanese.ISO2022JP
-	case "SHIFTJIS":
-		c.multi = japanese.ShiftJIS
-	default:
-		return c, false
+		return charset{name: "windows-1252", table: charmap.Windows1252}, true
 	}
-	return c, true
+	if key, ok := latinNumber(key); ok {
+		if table := latin(key); table != nil {
+			return charset{name: "8859/" + key, table: table}, true
+		}
+	}
+	if multi := multiByte(key); multi != nil {
+		return charset{name: key, multi: multi}, true
+	}
+	return charset{}, false
 }
 
-// SetDefaultCharset names the set of messages whose MSH-18 is empty; before the
-// first call that is UTF-8, which reads ASCII too. Call it before or after
-// Parse; it holds for later messages as well.
+// latinNumber gives the part of ISO 8859 that a name stands for: "8859/1",
+// "ISO-8859-1", "latin1" and its registration "ISO IR 100" are the same set.
+func latinNumber(key string) (string, bool) {
+	if n, ok := strings.CutPrefix(key, "8859"); ok {
+		return n, true
+	}
+	switch key {
+	case "LATIN1", "IR100":
+		return "1", true
+	case "IR101":
+		return "2", true
+	case "IR109":
+		return "3", true
+	case "IR110":
+		return "4", true
+	case "IR144":
+		return "5", true
+	case "IR127":
+		return "6", true
+	case "IR126":
+		return "7", true
+	case "IR138":
+		return "8", true
+	case "IR148":
+		return "9", true
+	}
+	return "", false
+}
+
+// latin gives the table of a part of ISO 8859. Part 12 was never made.
+func latin(part string) *charmap.Charmap {
+	switch part {
+	case "1":
+		return charmap.ISO8859_1
+	case "2":
+		return charmap.ISO8859_2
+	case "3":
+		return charmap.ISO8859_3
+	case "4":
+		return charmap.ISO8859_4
+	case "5":
+		return charmap.ISO8859_5
+	case "6":
+		return charmap.ISO8859_6
+	case "7":
+		return charmap.ISO8859_7
+	case "8":
+		return charmap.ISO8859_8
+	case "9":
+		return charmap.ISO8859_9
+	case "10":
+		return charmap.ISO8859_10
+	case "11":
+		return charmap.Windows874 // part 11 and a few punctuation marks
+	case "13":
+		return charmap.ISO8859_13
+	case "14":
+		return charmap.ISO8859_14
+	case "15":
+		return charmap.ISO8859_15
+	}
+	return nil
+}
+
+func multiByte(key string) encoding.Encoding {
+	switch key {
+	case "GB180302000", "GB18030":
+		return simplifiedchinese.GB18030
+	case "BIG5", "BIG5TRADITIONAL":
+		return traditionalchinese.Big5
+	case "KSX1001", "EUCKR":
+		return korean.EUCKR
+	case "IR14", "IR87", "IR159", "2022JP":
+		return japanese.ISO2022JP
+	case "SHIFTJIS":
+		return japanese.ShiftJIS
+	}
+	return nil
+}
+
+// SetDefaultCharset names the set of messages whose MSH-18 is empty, and of
+// those that declare ASCII and send more; before the first call that is UTF-8,
+// which reads ASCII too. Call it before Parse; it holds for every later
+// message. Names are those of HL7 table 0211 ("8859/1", "UNICODE UTF-8") and
+// their common forms ("ISO-8859-1", "UTF-8", "windows-1252").
 func (m *Message) SetDefaultCharset(name string) error {
 	c, ok := charsetOf(name)
 	if !ok {
@@ -99,80 +152,93 @@ func (m *Message) SetDefaultCharset(name string) error {
 	if m.raw == nil {
 		return nil
 	}
-	return m.resolveCharset()
+	return m.Parse(m.raw)
 }
 
-// resolveCharset applies MSH-18 (its first repetition; the others are switched
-// to by escapes) or the configured default.
-func (m *Message) resolveCharset() error {
-	m.charset = m.fallback
+// Charset names the set that values are read in.
+func (m *Message) Charset() string {
 	if m.charset.name == "" {
-		m.charset.name = "UTF-8"
+		return "UTF-8"
 	}
+	return m.charset.name
+}
+
+// resolveCharset applies MSH-18 or the configured default. Of several
+// repetitions the first is the message's set, the others are switched to by
+// escapes, which stay as they are; but a Japanese set is announced behind an
+// empty first repetition and switched to by ISO 2022's own sequences. A name
+// that is not known reads ASCII alone: text above it is an error then.
+func (m *Message) resolveCharset() {
+	m.charset = m.fallback
 	msh := m.Segment(0)
-	if !msh.Is("MSH") {
-		return nil
+	field := msh.Field(18)
+	if !msh.Is("MSH") || !field.Valued() {
+		return
 	}
-	f := msh.Field(18)
-	if !f.Valued() {
-		return nil
+	if raw := field.Raw(); string(raw) != m.declaredAs { // a feed declares the same set in each message
+		m.declaredAs, m.declared = string(raw), declaredCharset(field)
 	}
-	name := f.Repetition(1).Component(1)
-	if !name.Valued() { // "~UNICODE UTF-8": an empty first repetition means the default
-		return nil
+	switch c := m.declared; {
+	case c.name == "":
+	case c.ascii && m.fallback.name != "" && c.name == "ASCII":
+	default:
+		m.charset = c
 	}
-	c, ok := m.declared, true
-	if string(name.Raw()) != m.declaredAs { // a feed declares the same set in each message
-		c, ok = charsetOf(string(name.Raw()))
+}
+
+func declaredCharset(field Value) charset {
+	var declared charset
+	for i := 1; i <= field.Repetitions(); i++ {
+		name := field.Repetition(i).Component(1)
+		if !name.Valued() {
+			continue
+		}
+		c, ok := charsetOf(string(name.Raw()))
+		if !ok {
+			c = charset{name: "an unknown character set's", ascii: true}
+		}
+		if i == 1 || c.multi == japanese.ISO2022JP {
+			declared = c
+		}
 	}
-	if !ok {
-		return &SyntaxError{Place: name.Place(), Offset: name.Offset(), Reason: "a character set that HL7 table 0211 does not have"}
-	}
-	m.charset = c
-	if string(name.Raw()) != m.declaredAs {
-		m.declared, m.declaredAs = c, string(name.Raw())
-	}
-	if c.strict && m.fallback.name != "" && !m.fallback.strict {
-		m.charset = m.fallback // a feed that says ASCII and is configured otherwise
-	}
-	return nil
+	return declared
 }
 
 // appendText unescapes and decodes raw; bad is the offset of an undecodable
 // byte, or -1.
-func (c charset) appendText(dst, raw []byte, d Delimiters) (out []byte, bad int) {
+func (c *charset) appendText(dst, raw []byte, d Delimiters) (out []byte, bad int) {
 	for i := 0; i < len(raw); {
-		b := raw[i]
-		if b == d.Escape && d.Escape != 0 {
-			if n, ok := c.appendEscape(&dst, raw[i:], d); ok {
-				i += n
-				continue
-			}
-			dst = append(dst, b)
-			i++
-			continue
-		}
-		if b < 0x80 && (c.multi == nil || b != 0x1b) {
-			dst = append(dst, b)
-			i++
-			continue
-		}
-		n := 1
-		for i+n < len(raw) && raw[i+n] != d.Escape && (c.multi != nil || raw[i+n] >= 0x80) {
+		n := i
+		for n < len(raw) && raw[n] < 0x80 && (raw[n] != d.Escape || d.Escape == 0) {
 			n++
 		}
-		decoded, at := c.decode(dst, raw[i:i+n])
+		dst = append(dst, raw[i:n]...)
+		if i = n; i == len(raw) {
+			break
+		}
+		if raw[i] < 0x80 {
+			if dst, n = c.appendEscape(dst, raw[i:], d); n == 0 {
+				dst, n = append(dst, raw[i]), 1
+			}
+			i += n
+			continue
+		}
+		for n < len(raw) && raw[n] >= 0x80 {
+			n++
+		}
+		plainText := charset{table: c.table, ascii: c.ascii} // a multi-byte message is UTF-8 by now
+		decoded, at := plainText.decode(dst, raw[i:n])
 		if at >= 0 {
 			return dst, i + at
 		}
-		dst = decoded
-		i += n
+		dst, i = decoded, n
 	}
 	return dst, -1
 }
 
-// decode appends bytes above ASCII as UTF-8.
-func (c charset) decode(dst, raw []byte) ([]byte, int) {
+// decode appends bytes of the set as UTF-8; bad is the offset of one that the
+// set does not have, or -1.
+func (c *charset) decode(dst, raw []byte) (out []byte, bad int) {
 	switch {
 	case c.table != nil:
 		for i, b := range raw {
@@ -185,12 +251,17 @@ func (c charset) decode(dst, raw []byte) ([]byte, int) {
 		return dst, -1
 	case c.multi != nil:
 		text, err := c.multi.NewDecoder().Bytes(raw)
-		if err != nil || strings.ContainsRune(string(text), utf8.RuneError) {
+		if err != nil || bytes.ContainsRune(text, utf8.RuneError) {
 			return dst, 0
 		}
 		return append(dst, text...), -1
-	case c.strict:
-		return dst, 0
+	case c.ascii:
+		for i, b := range raw {
+			if b >= 0x80 {
+				return dst, i
+			}
+		}
+		return append(dst, raw...), -1
 	}
 	for i := 0; i < len(raw); {
 		r, n := utf8.DecodeRune(raw[i:])
@@ -200,4 +271,49 @@ func (c charset) decode(dst, raw []byte) ([]byte, int) {
 		i += n
 	}
 	return append(dst, raw...), -1
+}
+
+// transcode gives the message's UTF-8 form in a multi-byte set, in which a
+// second byte may be `|`, `^` or `\`. Lines are decoded one by one: no set has
+// CR or LF inside a character, and ISO 2022 shifts back at a line's end. From a
+// character that cannot be decoded on, a line is one byte that is no UTF-8: the
+// value where it stands is an error with its place, as in any other set.
+func (c *charset) transcode(raw []byte) []byte {
+	out := make([]byte, 0, len(raw)+len(raw)/2)
+	for len(raw) > 0 {
+		n := bytes.IndexAny(raw, "\r\n")
+		if n < 0 {
+			n = len(raw)
+		}
+		decoded, bad := c.decode(out, raw[:n])
+		if bad >= 0 {
+			decoded, _ = c.decode(out, raw[:c.goodPrefix(raw[:n])])
+			decoded = append(decoded, 0xff)
+		}
+		out = append(decoded, raw[n:min(n+1, len(raw))]...)
+		raw = raw[min(n+1, len(raw)):]
+	}
+	return out
+}
+
+// goodPrefix finds, by halving, how many bytes decode without a fault.
+func (c *charset) goodPrefix(raw []byte) int {
+	good, bad := 0, len(raw)
+	for bad-good > 1 {
+		mid := (good + bad) / 2
+		// The middle may cut a character: what precedes it decides.
+		text, err := c.multi.NewDecoder().Bytes(raw[:mid])
+		if err != nil || bytes.ContainsRune(bytes.TrimSuffix(text, []byte("\ufffd")), utf8.RuneError) {
+			bad = mid
+		} else {
+			good = mid
+		}
+	}
+	for good > 0 {
+		if _, at := c.decode(nil, raw[:good]); at < 0 {
+			break
+		}
+		good--
+	}
+	return good
 }

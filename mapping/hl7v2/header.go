@@ -3,65 +3,8 @@ package hl7v2
 import (
 	"bytes"
 	"crypto/sha256"
+	"hash"
 )
-
-// segmentName gives the three-letter name without allocating for the segments
-// that feeds are made of.
-func segmentName(b []byte) string {
-	switch string(b) {
-	case "MSH":
-		return "MSH"
-	case "EVN":
-		return "EVN"
-	case "PID":
-		return "PID"
-	case "PD1":
-		return "PD1"
-	case "PV1":
-		return "PV1"
-	case "PV2":
-		return "PV2"
-	case "NK1":
-		return "NK1"
-	case "OBX":
-		return "OBX"
-	case "OBR":
-		return "OBR"
-	case "ORC":
-		return "ORC"
-	case "NTE":
-		return "NTE"
-	case "AL1":
-		return "AL1"
-	case "DG1":
-		return "DG1"
-	case "PR1":
-		return "PR1"
-	case "GT1":
-		return "GT1"
-	case "IN1":
-		return "IN1"
-	case "IN2":
-		return "IN2"
-	case "FT1":
-		return "FT1"
-	case "SCH":
-		return "SCH"
-	case "RGS":
-		return "RGS"
-	case "AIS":
-		return "AIS"
-	case "AIG":
-		return "AIG"
-	case "AIL":
-		return "AIL"
-	case "AIP":
-		return "AIP"
-	case "ROL":
-		return "ROL"
-	}
-	return string(b)
-}
 
 // A Header is what MSH says of its message (HL7 v2.5.1 §2.15.9); of HD and
 // other composite fields the first component. Values are unescaped.
@@ -84,71 +27,71 @@ func (h Header) Type() string {
 }
 
 // Header reads the first segment. A value that cannot be decoded stays empty:
-// the mapping reports it with its place.
+// the mapping reports it with its place. ControlID is all of MSH-10, with the
+// separators that some senders leave in it unescaped.
 func (m *Message) Header() Header {
 	s := m.Segment(0)
-	text := func(field, component int) string {
-		t, err := s.Field(field).Component(component).Text()
-		if err != nil {
-			return ""
-		}
-		return t
-	}
-	h := Header{
+	text := func(field, component int) string { return orEmpty(s.Field(field).Component(component)) }
+	return Header{
 		SendingApplication: text(3, 1), SendingFacility: text(4, 1),
 		ReceivingApplication: text(5, 1), ReceivingFacility: text(6, 1),
-		DateTime: text(7, 1), ControlID: text(10, 1),
-		Code: text(9, 1), Event: text(9, 2), Structure: text(9, 3),
+		DateTime: text(7, 1), ControlID: orEmpty(s.Field(10)),
+		Code: text(9, 1), Event: m.event(), Structure: text(9, 3),
 		ProcessingID: text(11, 1), Version: text(12, 1), Sequence: text(13, 1),
 		AcceptAck: text(15, 1), ApplicationAck: text(16, 1), Charset: text(18, 1),
 	}
-	if h.Event == "" { // v2.1 and v2.2 feeds that leave the trigger to EVN-1
-		if evn, ok := m.Find("EVN", 1); ok {
-			if t, err := evn.Field(1).Component(1).Text(); err == nil {
-				h.Event = t
-			}
-		}
+}
+
+// event is the trigger, MSH-9.2; feeds of v2.1 and v2.2 leave it to EVN-1.
+func (m *Message) event() string {
+	if event := orEmpty(m.Segment(0).Field(9).Component(2)); event != "" {
+		return event
 	}
-	return h
+	evn, _ := m.Find("EVN", 1)
+	return orEmpty(evn.Field(1).Component(1))
 }
 
 // ContentHash is the sha256 of a message without MSH-7 and MSH-10, without the
-// difference between line ends, and without trailing empty lines: two sendings
-// of the same content have the same hash.
+// difference between line ends, and without what stands before MSH and behind
+// the last segment: two sendings of the same content have the same hash.
 func ContentHash(raw []byte) [32]byte {
 	h := sha256.New()
-	raw = bytes.TrimRight(raw, "\r\n ")
-	end := bytes.IndexAny(raw, "\r\n")
-	if end < 0 {
-		end = len(raw)
-	}
-	head := raw[:end]
-	if len(head) > 4 {
-		sep := head[3]
-		field, start := 1, 0
-		for i := 0; i <= len(head); i++ {
-			if i < len(head) && head[i] != sep {
-				continue
-			}
-			if field != 7 && field != 10 {
-				h.Write(head[start:min(i+1, len(head))])
-			} else {
-				h.Write([]byte{sep})
-			}
-			field++
-			start = i + 1
+	raw = bytes.TrimRight(raw[contentStart(raw):], "\r\n \x1c")
+	end := min(indexFrom(raw, 0, '\r'), indexFrom(raw, 0, '\n'))
+	writeHeader(h, raw[:end])
+	nextCR, nextLF := -1, -1
+	for at := end; at < len(raw); {
+		if nextCR < at {
+			nextCR = indexFrom(raw, at, '\r')
 		}
-	}
-	for rest := raw[end:]; len(rest) > 0; {
-		n := bytes.IndexAny(rest, "\r\n")
-		if n < 0 {
-			n = len(rest)
+		if nextLF < at {
+			nextLF = indexFrom(raw, at, '\n')
 		}
-		if n > 0 {
+		next := min(nextCR, nextLF)
+		if next > at {
 			h.Write([]byte{'\r'})
-			h.Write(rest[:n])
+			h.Write(raw[at:next])
 		}
-		rest = rest[min(n+1, len(rest)):]
+		at = next + 1
 	}
 	return [32]byte(h.Sum(nil))
+}
+
+// writeHeader writes MSH without the values of fields 7 and 10.
+func writeHeader(h hash.Hash, head []byte) {
+	if len(head) < 4 {
+		h.Write(head)
+		return
+	}
+	sep := head[3]
+	for field, at := 1, 0; at < len(head); field++ {
+		end := indexFrom(head, at, sep)
+		if field != 7 && field != 10 {
+			h.Write(head[at:end])
+		}
+		if end < len(head) {
+			h.Write(head[end : end+1])
+		}
+		at = end + 1
+	}
 }

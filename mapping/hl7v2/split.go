@@ -6,179 +6,193 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"strings"
 )
 
-// MaxMessage is the size of one message that a Splitter takes when it is not
-// told another.
+// MaxMessage is the size of one message, in bytes, that a Splitter takes when
+// it is not told another: 16 MiB.
 const MaxMessage = 16 << 20
-
-// A BatchCountError says that a trailer's count is not the number of messages
-// or batches before it (BTS-1, FTS-1; HL7 v2.5.1 §2.10.3).
-type BatchCountError struct {
-	Trailer         string // BTS or FTS
-	Declared, Found int
-}
-
-func (e *BatchCountError) Error() string {
-	return fmt.Sprintf("%s-1 declares %d, found %d", e.Trailer, e.Declared, e.Found)
-}
 
 // ErrTooLong is the answer to a message above the size limit.
 var ErrTooLong = errors.New("message longer than the limit")
 
-// A Splitter reads the messages of a file or a frame: MLLP frames, FHS/BHS
-// batches, or plain text, split at each line that begins with MSH.
+// A SplitItem is one message of a file or frame.
+type SplitItem struct {
+	Raw   []byte     // the message with its line ends as they were; the caller's to keep
+	Index int        // its position in the input, from 0
+	Batch *BatchInfo // of the batch it stands in, or nil; one for all of its messages
+}
+
+// A Splitter reads the messages of a file or a frame, as a stream: MLLP frames,
+// FHS/BHS batches, or plain text, split at each line that begins with MSH. What
+// stands before the first of them comes as an item too, so that its reader says
+// that it is no message.
 type Splitter struct {
-	r       *bufio.Reader
-	max     int
-	pending []byte // the header line of the next message
-	count   int    // messages since BHS
-	batches int    // batches since FHS
-	done    bool
+	r   *bufio.Reader
+	max int
+
+	line    []byte // the line in hand
+	message []byte // the message in hand, nil between two
+	blank   []byte // empty lines that belong to it only if it goes on
+	skip    bool   // the message in hand is too long
+	index   int
+	batch   batchState
+	ready   []splitResult
+	err     error // what ended the input
 }
 
-// NewSplitter reads from r; a message above max bytes is ErrTooLong (0: MaxMessage).
-func NewSplitter(r io.Reader, max int) *Splitter {
-	if max <= 0 {
-		max = MaxMessage
-	}
-	return &Splitter{r: bufio.NewReaderSize(r, 64<<10), max: max}
+type splitResult struct {
+	item SplitItem
+	err  error
 }
 
-// Next gives the bytes of the next message with its line ends as they are, or
-// io.EOF. A *BatchCountError comes in the place of the trailer; reading may go on.
-func (s *Splitter) Next() ([]byte, error) {
-	message := s.pending
-	s.pending = nil
-	for !s.done {
-		line, err := s.line()
-		if errors.Is(err, io.EOF) {
-			s.done = true
-		} else if err != nil {
-			return nil, err
+// NewSplitter reads from r, with the limit MaxMessage.
+func NewSplitter(r io.Reader) *Splitter {
+	return &Splitter{r: bufio.NewReaderSize(r, 64<<10), max: MaxMessage}
+}
+
+// Limit sets the size above which a message is ErrTooLong, in bytes.
+func (s *Splitter) Limit(bytes int) *Splitter {
+	s.max = bytes
+	return s
+}
+
+// Next gives the next message, or io.EOF after the last. Three kinds of error:
+// a *BatchCountError stands in the place of the trailer that declared the
+// count, ErrTooLong in the place of the message, and reading may go on after
+// both; an error of the reader ends it, and a message cut off by it is not given.
+func (s *Splitter) Next() (SplitItem, error) {
+	for len(s.ready) == 0 {
+		if s.err != nil {
+			return SplitItem{}, s.err
 		}
-		line = trimFrame(line)
-		if len(line) == 0 {
+		s.step()
+	}
+	first := s.ready[0]
+	s.ready = s.ready[1:]
+	return first.item, first.err
+}
+
+// step takes one line.
+func (s *Splitter) step() {
+	frameEnds, err := s.readLine()
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+		return
+	}
+	s.take(s.line)
+	if frameEnds || err != nil {
+		s.flush()
+	}
+	s.err = err
+}
+
+func (s *Splitter) take(line []byte) {
+	if n := len(line) - len(bytes.TrimLeft(line, "\x0b")); n > 0 {
+		s.flush()
+		line = line[n:]
+	}
+	if s.index == 0 && s.message == nil {
+		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+	}
+	if len(bytes.Trim(line, "\r\n\x00 \t")) == 0 {
+		if s.message != nil && !s.skip {
+			s.blank = append(s.blank, line...)
+			s.bound(len(s.message) + len(s.blank))
+		}
+		return
+	}
+	switch kind := lineKind(line); kind {
+	case "FHS", "BHS":
+		s.flush()
+		s.batch.begin(kind, line)
+	case "BTS", "FTS":
+		s.flush()
+		if err := s.batch.end(kind, line); err != nil {
+			s.ready = append(s.ready, splitResult{err: err})
+		}
+	case "MSH":
+		s.flush()
+		fallthrough
+	default:
+		if s.message == nil {
+			s.message = make([]byte, 0, max(len(line), 512))
+		}
+		if s.bound(len(s.message) + len(s.blank) + len(line)); !s.skip {
+			s.message = append(append(s.message, s.blank...), line...)
+		}
+		s.blank = s.blank[:0]
+	}
+}
+
+// bound gives up the message in hand when it is above the limit.
+func (s *Splitter) bound(size int) {
+	if size > s.max {
+		s.skip, s.message, s.blank = true, []byte{}, s.blank[:0]
+	}
+}
+
+// flush ends the message in hand.
+func (s *Splitter) flush() {
+	if s.message == nil {
+		return
+	}
+	item, err := SplitItem{Raw: s.message, Index: s.index, Batch: s.batch.info}, error(nil)
+	if s.skip {
+		item, err = SplitItem{Index: s.index, Batch: s.batch.info}, ErrTooLong
+	}
+	s.batch.count()
+	s.ready = append(s.ready, splitResult{item, err})
+	s.message, s.blank, s.skip, s.index = nil, s.blank[:0], false, s.index+1
+}
+
+// readLine reads up to and with the next CR, LF or CRLF. An MLLP end block (FS
+// with CR, LF, a new start block or the input's end behind it) ends a line too
+// and is not part of it. Of a line above the limit the rest is not kept.
+func (s *Splitter) readLine() (frameEnds bool, err error) {
+	s.line = s.line[:0]
+	for {
+		if _, err := s.r.Peek(1); errors.Is(err, io.EOF) {
+			return false, io.EOF
+		} else if err != nil {
+			return false, fmt.Errorf("read message: %w", err)
+		}
+		chunk, _ := s.r.Peek(s.r.Buffered())
+		n := bytes.IndexAny(chunk, "\r\n\x1c")
+		if n < 0 {
+			s.keep(len(chunk))
 			continue
 		}
-		switch kind := lineKind(line); kind {
-		case "MSH":
-			s.count++
-			if message != nil {
-				s.pending = line
-				return message, nil
+		mark := chunk[n]
+		if s.keep(n); mark != endBlock {
+			s.keep(1)
+			if next, _ := s.r.Peek(1); mark == '\r' && len(next) > 0 && next[0] == '\n' {
+				s.keep(1)
 			}
-			message = line
-		case "FHS", "BHS":
-			if kind == "BHS" {
-				s.batches++
-				s.count = 0
-			}
-			if message != nil {
-				return message, nil
-			}
-		case "BTS", "FTS":
-			countErr := s.trailer(kind, line)
-			if message != nil {
-				if countErr != nil {
-					return message, countErr
-				}
-				return message, nil
-			}
-			if countErr != nil {
-				return nil, countErr
-			}
-		default:
-			if message == nil { // text before the first MSH is no message
-				if len(bytes.TrimSpace(line)) == 0 {
-					continue
-				}
-				message = []byte{}
-			}
-			message = append(message, line...)
+			return false, nil
 		}
-		if len(message) > s.max {
-			return nil, ErrTooLong
+		_, _ = s.r.Discard(1)
+		if s.follows("\r\n\x0b") {
+			return true, nil
 		}
-	}
-	if message != nil {
-		return message, nil
-	}
-	return nil, io.EOF
-}
-
-// line reads up to and with the next CR, LF or CRLF.
-func (s *Splitter) line() ([]byte, error) {
-	var line []byte
-	for {
-		b, err := s.r.ReadByte()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return line, io.EOF
-			}
-			return line, fmt.Errorf("read message: %w", err)
-		}
-		line = append(line, b)
-		if b == '\r' || b == '\n' {
-			if next, err := s.r.Peek(1); b == '\r' && err == nil && next[0] == '\n' {
-				_, _ = s.r.Discard(1)
-				line = append(line, '\n')
-			}
-			return line, nil
-		}
-		if len(line) > s.max {
-			return nil, ErrTooLong
-		}
+		s.line = append(s.line, mark)
 	}
 }
 
-// trimFrame takes MLLP's block characters off a line's ends (0x0B … 0x1C).
-func trimFrame(line []byte) []byte {
-	line = bytes.TrimLeft(line, "\x0b\x1c")
-	if i := bytes.IndexByte(line, 0x1c); i >= 0 && len(bytes.Trim(line[i:], "\x1c\r\n\x0b")) == 0 {
-		line = line[:i]
-	}
-	if len(bytes.TrimLeft(line, "\r\n")) == 0 {
-		return nil
-	}
-	return line
+// endBlock is MLLP's FS.
+const endBlock = 0x1c
+
+// follows says whether the next byte is one of these, or the input's end.
+func (s *Splitter) follows(set string) bool {
+	next, _ := s.r.Peek(1)
+	return len(next) == 0 || strings.IndexByte(set, next[0]) >= 0
 }
 
-func lineKind(line []byte) string {
-	if len(line) < 4 || alphanumeric(line[3]) || line[3] <= ' ' {
-		if len(line) >= 3 && (string(line[:3]) == "BTS" || string(line[:3]) == "FTS") {
-			return string(line[:3])
-		}
-		return ""
+// keep moves n bytes, which the reader has buffered, to the line.
+func (s *Splitter) keep(n int) {
+	chunk, _ := s.r.Peek(n)
+	if len(s.line) <= s.max {
+		s.line = append(s.line, chunk...)
 	}
-	switch kind := string(line[:3]); kind {
-	case "MSH", "FHS", "BHS", "BTS", "FTS":
-		return kind
-	}
-	return ""
-}
-
-func (s *Splitter) trailer(kind string, line []byte) error {
-	found := s.count
-	if kind == "FTS" {
-		found = s.batches
-		s.batches = 0
-	}
-	if kind == "BTS" {
-		s.count = 0
-	}
-	line = bytes.TrimSpace(line)
-	if len(line) < 5 {
-		return nil
-	}
-	field := line[4:]
-	if n := bytes.IndexByte(field, line[3]); n >= 0 {
-		field = field[:n]
-	}
-	declared, err := strconv.Atoi(string(field))
-	if err != nil || declared == found {
-		return nil
-	}
-	return &BatchCountError{Trailer: kind, Declared: declared, Found: found}
+	_, _ = s.r.Discard(n)
 }

@@ -1,10 +1,8 @@
 package hl7v2
 
 import (
-	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones of the program itself, where the machine has none
 )
 
 // Precision says how much of a time was given.
@@ -32,6 +30,7 @@ const (
 	ZoneConfigured
 )
 
+// String gives the name that records use: none, explicit or source.
 func (z ZoneSource) String() string {
 	switch z {
 	case ZoneExplicit:
@@ -44,14 +43,22 @@ func (z ZoneSource) String() string {
 }
 
 // A Time is what an HL7 v2 time says, with the precision it says it in.
+//
+// A wall clock that a configured zone had twice (the hour before summer time
+// ends) is taken as the first of the two, which has the earlier instant: Fold.
+// One that the zone skipped (the hour when it begins) is moved on by the length
+// of the gap, as a clock that nobody set would show it: Gap.
 type Time struct {
-	Time           time.Time // in its offset; UTC where Zone is ZoneNone
+	Time           time.Time // in its offset; UTC where Zone is ZoneNone; the first instant of what Precision covers
 	Precision      Precision
 	Zone           ZoneSource
-	FractionDigits int  // 0 to 4
-	Gap            bool // a local time that the clock skipped; moved on by the gap's length
-	Fold           bool // a local time that happened twice: the first of the two is taken
-	Leap           bool // second 60, kept in the FHIR forms
+	FractionDigits int  // 0 to 9, as given
+	Gap            bool // a local time that the clock skipped
+	Fold           bool // a local time that happened twice
+	Leap           bool // second 60: Time is second 59, the FHIR forms keep 60
+	Irregular      bool // not written as the standard has it, but clear
+
+	wall time.Time // the digits as given, as if in UTC
 }
 
 // A TimeError says why text is no HL7 v2 time; the text is not in it.
@@ -60,54 +67,69 @@ type TimeError struct{ Reason string }
 func (e *TimeError) Error() string { return e.Reason }
 
 // ParseTime reads YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ] (HL7 v2.5.1
-// §2.A.22). loc is the zone of a time without an offset; nil means none is
-// known. Tolerated because feeds send them: 2400 (the next day's 0000), second
-// 60, an offset of two digits or with a colon, more than four digits of
-// fraction (cut), and the precision component of v2.2 is not part of text.
+// §2.A.22; the types DT, DTM and TS.1). loc is the zone of a time without an
+// offset; nil means none is known. 2400 is the next day's 0000. Tolerated and
+// marked Irregular, because feeds send them: offsets +05, +05:30 and Z, more
+// than four digits of fraction, a blank or T before the hour, and ISO 8601's
+// 2026-02-03T10:15:00. The error is a *TimeError.
 func ParseTime(text string, loc *time.Location) (Time, error) {
 	text = strings.TrimSpace(text)
-	digits, zone := text, ""
-	if i := strings.IndexAny(text, "+-"); i >= 0 {
-		digits, zone = text[:i], text[i:]
-	} else if strings.HasSuffix(text, "Z") {
-		digits, zone = text[:len(text)-1], "+0000"
-	}
-	digits, fraction, hasFraction := strings.Cut(digits, ".")
 	var t Time
+	if len(text) >= 10 && text[4] == '-' && text[7] == '-' {
+		text, t.Irregular = text[:4]+text[5:7]+text[8:10]+strings.Replace(withoutColons(text[10:]), ",", ".", 1), true
+	}
+	if len(text) == 7 && text[4] == '-' {
+		return t, &TimeError{"a year with an offset of two digits, or a year and month: it could be both"}
+	}
+	if len(text) > 10 && (text[8] == 'T' || text[8] == ' ') {
+		text, t.Irregular = text[:8]+text[9:], true
+	}
+	digits, zone := cutZone(text)
+	digits, fraction, hasFraction := strings.Cut(digits, ".")
 	switch len(digits) {
 	case 4, 6, 8, 10, 12, 14:
 		t.Precision = Precision(len(digits)/2 - 1)
 	default:
 		return t, &TimeError{"a time has 4, 6, 8, 10, 12 or 14 digits before its fraction and offset"}
 	}
-	part := [6]int{0, 1, 1, 0, 0, 0} // year, month, day, hour, minute, second
-	for i, at := 0, 0; at < len(digits); i++ {
-		width := 2
-		if i == 0 {
-			width = 4
-		}
-		n, ok := number(digits[at : at+width])
-		if !ok {
-			return t, &TimeError{"a time is made of digits"}
-		}
-		part[i] = n
-		at += width
+	part, ok := readParts(digits)
+	if !ok {
+		return t, &TimeError{"a time is made of digits"}
 	}
 	nanos := 0
 	if hasFraction {
-		n, width, ok := readFraction(fraction, t.Precision)
-		if !ok {
-			return t, &TimeError{"a fraction of one to four digits stands behind the seconds"}
-		}
-		nanos = n
-		if width > 0 {
-			t.Precision, t.FractionDigits = Fraction, width
+		if nanos, ok = t.readFraction(fraction); !ok {
+			return t, &TimeError{"a fraction of one to nine digits stands behind the seconds"}
 		}
 	}
-	if err := checkRanges(part, t.Precision); err != nil {
+	if err := checkRanges(part, nanos); err != nil {
 		return t, err
 	}
 	return t.place(part, nanos, zone, loc)
+}
+
+// withoutColons takes them out of a clock, not out of its offset.
+func withoutColons(clock string) string {
+	time, zone := cutZone(clock)
+	return strings.ReplaceAll(time, ":", "") + zone
+}
+
+func cutZone(text string) (digits, zone string) {
+	if i := strings.IndexAny(text, "+-Z"); i >= 0 {
+		return text[:i], text[i:]
+	}
+	return text, ""
+}
+
+// readParts gives year, month, day, hour, minute and second.
+func readParts(digits string) (part [6]int, ok bool) {
+	part = [6]int{0, 1, 1, 0, 0, 0}
+	for i, at, width := 0, 0, 4; at < len(digits); i, at, width = i+1, at+width, 2 {
+		if part[i], ok = number(digits[at : at+width]); !ok {
+			return part, false
+		}
+	}
+	return part, true
 }
 
 func number(s string) (int, bool) {
@@ -122,36 +144,37 @@ func number(s string) (int, bool) {
 	return n, len(s) > 0
 }
 
-func readFraction(s string, p Precision) (nanos, width int, ok bool) {
+// readFraction reads the digits behind the point; a point alone says nothing.
+func (t *Time) readFraction(s string) (nanos int, ok bool) {
 	if s == "" {
-		return 0, 0, true
+		t.Irregular = true
+		return 0, true
 	}
-	if _, digits := number(s); !digits || len(s) > 9 || p != Second {
-		return 0, 0, false
+	nanos, ok = number(s)
+	if !ok || len(s) > 9 || t.Precision != Second {
+		return 0, false
 	}
-	if len(s) > 4 {
-		s = s[:4]
-	}
-	n, _ := number(s)
 	for range 9 - len(s) {
-		n *= 10
+		nanos *= 10
 	}
-	return n, len(s), true
+	t.Precision, t.FractionDigits = Fraction, len(s)
+	t.Irregular = t.Irregular || len(s) > 4
+	return nanos, true
 }
 
-func checkRanges(p [6]int, precision Precision) error {
+func checkRanges(p [6]int, nanos int) error {
+	if p[0] == 0 {
+		return &TimeError{"a year from 0001"}
+	}
 	if p[1] < 1 || p[1] > 12 {
 		return &TimeError{"a month from 01 to 12"}
 	}
 	if p[2] < 1 || p[2] > daysIn(p[0], p[1]) {
 		return &TimeError{"a day that the month has"}
 	}
-	midnight := p[3] == 24 && p[4] == 0 && p[5] == 0
+	midnight := p[3] == 24 && p[4] == 0 && p[5] == 0 && nanos == 0
 	if p[3] > 23 && !midnight || p[4] > 59 || p[5] > 60 {
 		return &TimeError{"a time of day from 0000 to 2400"}
-	}
-	if p[0] == 0 && precision > Year {
-		return &TimeError{"a year from 0001"}
 	}
 	return nil
 }
@@ -166,38 +189,40 @@ func (t Time) place(p [6]int, nanos int, zone string, loc *time.Location) (Time,
 	if second == 60 {
 		t.Leap, second = true, 59
 	}
-	date := func(l *time.Location) time.Time {
-		return time.Date(p[0], time.Month(p[1]), p[2], p[3], p[4], second, nanos, l)
+	t.wall = time.Date(p[0], time.Month(p[1]), p[2], p[3], p[4], second, nanos, time.UTC)
+	if t.wall.Year() > 9999 {
+		return t, &TimeError{"a year up to 9999"}
 	}
 	switch {
 	case zone != "":
-		offset, ok := readOffset(zone)
+		offset, regular, ok := readOffset(zone)
 		if !ok {
 			return t, &TimeError{"an offset is +HHMM or -HHMM, at most 14 hours"}
 		}
-		t.Zone, t.Time = ZoneExplicit, date(fixedZone(offset))
-	case loc == nil || t.Precision <= Day:
-		t.Time = date(time.UTC)
-		if loc != nil {
-			t.Zone, t.Time = ZoneConfigured, date(loc)
-		}
+		t.Irregular = t.Irregular || !regular
+		t.Zone = ZoneExplicit
+		t.Time = t.wall.Add(-time.Duration(offset) * time.Second).In(fixedZone(offset))
+	case loc == nil:
+		t.Time = t.wall
 	default:
 		t.Zone = ZoneConfigured
-		t.local(date(time.UTC), loc)
+		t.local(loc)
+		if t.Precision <= Day { // a day has no clock to be wrong
+			t.Gap, t.Fold = false, false
+		}
 	}
 	return t, nil
 }
 
-// local resolves a wall clock in a zone: in a fold the first of the two
-// instants, in a gap the instant as far behind the gap's start as the clock
-// says, with the offset after the gap.
-func (t *Time) local(wall time.Time, loc *time.Location) {
+// local resolves the wall clock in a zone.
+func (t *Time) local(loc *time.Location) {
 	offsetAt := func(at time.Time) time.Duration {
 		_, o := at.In(loc).Zone()
 		return time.Duration(o) * time.Second
 	}
-	before, after := offsetAt(wall.Add(-26*time.Hour)), offsetAt(wall.Add(26*time.Hour))
-	early, late := wall.Add(-before), wall.Add(-after)
+	// No zone is ever 26 hours from UTC, so these lie on both sides of a change.
+	before, after := offsetAt(t.wall.Add(-26*time.Hour)), offsetAt(t.wall.Add(26*time.Hour))
+	early, late := t.wall.Add(-before), t.wall.Add(-after)
 	earlyOK, lateOK := offsetAt(early) == before, offsetAt(late) == after
 	switch {
 	case earlyOK && lateOK && before != after:
@@ -210,32 +235,44 @@ func (t *Time) local(wall time.Time, loc *time.Location) {
 		t.Time = early.In(loc)
 	case lateOK:
 		t.Time = late.In(loc)
-	default:
-		// The zone changed twice within two days, or the clock skipped this time.
-		t.Time = time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), loc)
-		back := t.Time
-		t.Gap = back.Hour() != wall.Hour() || back.Minute() != wall.Minute()
-		if t.Gap {
+	default: // skipped, or the zone changed twice in these days
+		w := t.wall
+		t.Time = time.Date(w.Year(), w.Month(), w.Day(), w.Hour(), w.Minute(), w.Second(), w.Nanosecond(), loc)
+		if t.Gap = !clockOf(t.Time).Equal(w); t.Gap {
 			t.Time = early.In(loc)
 		}
 	}
 }
 
-func readOffset(zone string) (int, bool) {
-	sign := 1
-	if zone[0] == '-' {
-		sign = -1
+// clockOf gives what a wall clock shows at a time, as if in UTC.
+func clockOf(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+}
+
+// readOffset reads +HHMM; regular is false for the forms that the standard
+// does not have.
+func readOffset(zone string) (seconds int, regular, ok bool) {
+	if zone == "Z" {
+		return 0, false, true
 	}
-	digits := strings.Replace(zone[1:], ":", "", 1)
+	digits := zone[1:]
+	regular = len(digits) == 4
+	if len(digits) == 5 && digits[2] == ':' {
+		digits = digits[:2] + digits[3:]
+	}
 	if len(digits) == 2 {
 		digits += "00"
 	}
-	n, ok := number(digits)
+	n, isNumber := number(digits)
 	hours, minutes := n/100, n%100
-	if !ok || len(digits) != 4 || hours > 14 || minutes > 59 {
-		return 0, false
+	if !isNumber || len(digits) != 4 || minutes > 59 || hours*60+minutes > 14*60 || zone[0] == 'Z' {
+		return 0, false, false
 	}
-	return sign * (hours*3600 + minutes*60), true
+	seconds = hours*3600 + minutes*60
+	if zone[0] == '-' {
+		seconds = -seconds
+	}
+	return seconds, regular, true
 }
 
 func fixedZone(seconds int) *time.Location {
@@ -243,68 +280,4 @@ func fixedZone(seconds int) *time.Location {
 		return time.UTC
 	}
 	return time.FixedZone("", seconds)
-}
-
-// LoadLocation gives a zone by its IANA name. "Local" is refused: a result must
-// not depend on the machine it was computed on.
-func LoadLocation(name string) (*time.Location, error) {
-	if name == "" || strings.EqualFold(name, "local") {
-		return nil, fmt.Errorf("time zone %q: give an IANA name such as Europe/Berlin", name)
-	}
-	loc, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, fmt.Errorf("time zone %q: %w", name, err)
-	}
-	return loc, nil
-}
-
-// Date is the FHIR date (R4 §2.24.0.1): year, year-month or the day.
-func (t Time) Date() string {
-	switch t.Precision {
-	case Year:
-		return t.Time.Format("2006")
-	case Month:
-		return t.Time.Format("2006-01")
-	default:
-		return t.Time.Format("2006-01-02")
-	}
-}
-
-// DateTime is the FHIR dateTime. FHIR wants seconds and an offset with a time
-// of day: missing seconds are ":00"; a time whose offset nobody knows is given
-// as its day, and Zone says so. Hours alone are given as the day, too: a
-// minute would be invented.
-func (t Time) DateTime() string {
-	if t.Precision <= Hour || t.Zone == ZoneNone {
-		return t.Date()
-	}
-	return t.stamp(t.FractionDigits)
-}
-
-// Instant is the FHIR instant, or "" where the time is less than one.
-func (t Time) Instant() string {
-	if t.Precision < Minute || t.Zone == ZoneNone {
-		return ""
-	}
-	return t.stamp(t.FractionDigits)
-}
-
-func (t Time) stamp(fraction int) string {
-	layout := "2006-01-02T15:04:05"
-	if fraction > 0 {
-		layout += "." + strings.Repeat("0", fraction)
-	}
-	text := t.Time.Format(layout)
-	if t.Leap {
-		text = text[:17] + "60" + text[19:]
-	}
-	return text + t.Time.Format("Z07:00")
-}
-
-// Clock is the FHIR time of day, HH:MM:SS, or "" below the precision of minutes.
-func (t Time) Clock() string {
-	if t.Precision < Minute {
-		return ""
-	}
-	return t.Time.Format("15:04:05")
 }

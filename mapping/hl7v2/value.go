@@ -1,10 +1,6 @@
 package hl7v2
 
-import (
-	"bytes"
-	"strconv"
-	"strings"
-)
+import "bytes"
 
 // State tells three kinds of nothing from a value (HL7 v2.5.1 §2.5.3): an
 // absent or empty field leaves what the receiver has, Null (`""`) deletes it.
@@ -29,37 +25,40 @@ const (
 
 // A Value is a field, a repetition, a component or a subcomponent: a window on
 // the message's bytes, passed by value.
+//
+// A field reads like its first repetition, a repetition like its first
+// component, a component like its first subcomponent where a part of a lower
+// level is asked for; so a sender that adds a component or a repetition to a
+// field breaks no reader (HL7 v2.5.1 §2.8.2).
 type Value struct {
-	m          *Message
-	start, end int
-	segment    int
-	field      int
-	rep        int
-	comp       int
-	sub        int
-	level      level
-	present    bool
-	opaque     bool // MSH-1 and MSH-2: separators are data
+	m               *Message
+	start, end      int32
+	segment         int32
+	field, rep      int32
+	comp, sub       int32
+	level           level
+	present, opaque bool // opaque: MSH-1 and MSH-2, where separators are data
 }
 
-// Raw gives the bytes as received, escapes and all.
+// Raw gives the bytes as received, escapes and all; in a message of a
+// multi-byte set whose bytes collide with delimiters, their UTF-8 form.
 func (v Value) Raw() []byte {
 	if v.m == nil || !v.present {
 		return nil
 	}
-	return v.m.raw[v.start:v.end:v.end]
+	return v.m.text[v.start:v.end:v.end]
 }
 
 // Offset is where the value begins in the message's bytes.
-func (v Value) Offset() int { return v.start }
+func (v Value) Offset() int { return int(v.start) }
 
 // State says whether the value is absent, empty, null or valued. A value of
-// delimiters alone (`^^`) is empty.
+// delimiters and spaces alone (`^^`, ` `) is empty.
 func (v Value) State() State {
 	if !v.present {
 		return Absent
 	}
-	raw := v.m.raw[v.start:v.end]
+	raw := v.m.text[v.start:v.end]
 	switch {
 	case len(raw) == 0:
 		return Empty
@@ -90,7 +89,7 @@ func (v Value) Repetitions() int {
 	if v.level > levelField || v.opaque || v.m.d.Repetition == 0 {
 		return 1
 	}
-	return bytes.Count(v.m.raw[v.start:v.end], []byte{v.m.d.Repetition}) + 1
+	return bytes.Count(v.m.text[v.start:v.end], []byte{v.m.d.Repetition}) + 1
 }
 
 // Repetition gives repetition i, from 1. Of anything but a field the first is
@@ -104,7 +103,7 @@ func (v Value) Repetition(i int) Value {
 		return v
 	}
 	out := v.part(i, v.sep(levelField))
-	out.level, out.rep = levelRepetition, i
+	out.level, out.rep = levelRepetition, int32(i)
 	return out
 }
 
@@ -134,10 +133,9 @@ func (v Value) part(i int, sep byte) Value {
 		}
 		return v
 	}
-	raw := v.m.raw
-	start := v.start
+	text, start := v.m.text, v.start
 	for at := start; at < v.end; at++ {
-		if raw[at] != sep {
+		if text[at] != sep {
 			continue
 		}
 		if i--; i == 0 {
@@ -154,10 +152,14 @@ func (v Value) part(i int, sep byte) Value {
 	return v
 }
 
-// Components counts components of a repetition (of a field: of its first).
+// Components counts components of a repetition (of a field: of its first). Of a
+// component it counts subcomponents, as Component reads them.
 func (v Value) Components() int {
-	if v.level == levelField {
+	switch v.level {
+	case levelField:
 		v = v.Repetition(1)
+	case levelComponent:
+		return v.Subcomponents()
 	}
 	return v.count(levelRepetition, v.sep(levelRepetition))
 }
@@ -177,7 +179,7 @@ func (v Value) count(at level, sep byte) int {
 	if v.level > at || sep == 0 {
 		return 1
 	}
-	return bytes.Count(v.m.raw[v.start:v.end], []byte{sep}) + 1
+	return bytes.Count(v.m.text[v.start:v.end], []byte{sep}) + 1
 }
 
 // Component gives component n, from 1; of a field, of its first repetition. Of
@@ -197,7 +199,7 @@ func (v Value) Component(n int) Value {
 	case levelRepetition:
 	}
 	out := v.part(n, v.sep(levelRepetition))
-	out.level, out.comp = levelComponent, n
+	out.level, out.comp = levelComponent, int32(n)
 	return out
 }
 
@@ -213,7 +215,7 @@ func (v Value) Subcomponent(n int) Value {
 		return v
 	}
 	out := v.part(n, v.sep(levelComponent))
-	out.level, out.sub = levelSubcomponent, n
+	out.level, out.sub = levelSubcomponent, int32(n)
 	return out
 }
 
@@ -224,29 +226,31 @@ func (v Value) IsLeaf() bool {
 
 // Place says where the value stands.
 func (v Value) Place() Place {
-	p := Place{Field: v.field, Repetition: v.rep, Component: v.comp, Subcomponent: v.sub}
-	if v.m != nil && v.segment < len(v.m.segments) {
-		s := Segment{m: v.m, i: v.segment}
+	p := Place{Field: int(v.field), Repetition: int(v.rep), Component: int(v.comp), Subcomponent: int(v.sub)}
+	if v.m != nil && int(v.segment) < len(v.m.segments) {
+		s := Segment{m: v.m, i: int(v.segment)}
 		p.Segment, p.Occurrence = s.Name(), s.Occurrence()
 	}
 	return p
 }
 
 // SegmentIndex is the position of the value's segment in the message.
-func (v Value) SegmentIndex() int { return v.segment }
+func (v Value) SegmentIndex() int { return int(v.segment) }
 
 // FieldNumber is the value's field by the standard's numbering.
-func (v Value) FieldNumber() int { return v.field }
+func (v Value) FieldNumber() int { return int(v.field) }
 
 // Text gives the value unescaped and as UTF-8, by the message's character set
 // (MSH-18). Bytes that the set does not have are a *CharsetError with their
-// place, never a replacement. An absent, empty or null value gives "".
+// place, never a replacement. An absent, empty or null value gives "". Of a
+// value with parts it is the whole with its separators. The string is the only
+// allocation where nothing has to be unescaped or decoded.
 func (v Value) Text() (string, error) {
 	if v.State() != Valued {
 		return "", nil
 	}
-	raw := v.m.raw[v.start:v.end]
-	if plainASCII(raw, v.m.d.Escape) {
+	raw := v.m.text[v.start:v.end]
+	if v.opaque || plain(raw, v.m.d.Escape) {
 		return string(raw), nil
 	}
 	out, err := v.AppendText(make([]byte, 0, len(raw)+16))
@@ -256,135 +260,28 @@ func (v Value) Text() (string, error) {
 	return string(out), nil
 }
 
-// AppendText appends what Text gives.
+// AppendText appends what Text gives; on an error dst is given back as it was.
 func (v Value) AppendText(dst []byte) ([]byte, error) {
 	if v.State() != Valued {
 		return dst, nil
 	}
-	raw := v.m.raw[v.start:v.end]
+	raw := v.m.text[v.start:v.end]
 	if v.opaque {
 		return append(dst, raw...), nil
 	}
 	out, bad := v.m.charset.appendText(dst, raw, v.m.d)
 	if bad >= 0 {
-		return dst, &CharsetError{Place: v.Place(), Offset: v.start + bad, Charset: v.m.charset.name}
+		return dst, &CharsetError{Place: v.Place(), Offset: int(v.start) + bad, Charset: v.m.charset.name}
 	}
 	return out, nil
 }
 
-func plainASCII(raw []byte, escape byte) bool {
+// plain says that nothing has to be unescaped or decoded.
+func plain(raw []byte, escape byte) bool {
 	for _, c := range raw {
-		if c >= 0x80 || c == escape && escape != 0 {
+		if c >= 0x80 || c == escape {
 			return false
 		}
 	}
 	return true
-}
-
-// A Place names a part of a message: PID-3[2].4.1 is the first subcomponent of
-// the fourth component of the second repetition of PID-3; OBX[2]-5 is in the
-// second OBX. Zero fields are left out.
-type Place struct {
-	Segment                                                string
-	Occurrence, Field, Repetition, Component, Subcomponent int
-}
-
-func (p Place) String() string {
-	var b strings.Builder
-	b.WriteString(p.Segment)
-	index := func(n int) {
-		b.WriteByte('[')
-		b.WriteString(strconv.Itoa(n))
-		b.WriteByte(']')
-	}
-	if p.Occurrence > 1 {
-		index(p.Occurrence)
-	}
-	if p.Field > 0 {
-		b.WriteByte('-')
-		b.WriteString(strconv.Itoa(p.Field))
-		if p.Repetition > 1 {
-			index(p.Repetition)
-		}
-	}
-	for _, n := range []int{p.Component, p.Subcomponent} {
-		if n == 0 {
-			break
-		}
-		b.WriteByte('.')
-		b.WriteString(strconv.Itoa(n))
-	}
-	return b.String()
-}
-
-// ParsePlace reads what Place.String writes.
-func ParsePlace(text string) (Place, bool) {
-	var p Place
-	seg, rest, hasField := strings.Cut(text, "-")
-	name, occ, ok := indexed(seg)
-	if !ok || len(name) != 3 {
-		return p, false
-	}
-	p.Segment, p.Occurrence = name, occ
-	if !hasField {
-		return p, true
-	}
-	parts := strings.Split(rest, ".")
-	if len(parts) > 3 {
-		return p, false
-	}
-	field, rep, ok := indexed(parts[0])
-	n, err := strconv.Atoi(field)
-	if !ok || err != nil || n < 1 {
-		return p, false
-	}
-	p.Field, p.Repetition = n, rep
-	for i, part := range parts[1:] {
-		n, err := strconv.Atoi(part)
-		if err != nil || n < 1 {
-			return p, false
-		}
-		if i == 0 {
-			p.Component = n
-		} else {
-			p.Subcomponent = n
-		}
-	}
-	return p, true
-}
-
-func indexed(s string) (string, int, bool) {
-	name, rest, found := strings.Cut(s, "[")
-	if !found {
-		return s, 0, true
-	}
-	n, err := strconv.Atoi(strings.TrimSuffix(rest, "]"))
-	return name, n, err == nil && n > 0 && strings.HasSuffix(rest, "]")
-}
-
-// Get reads a value by its place, "PID-3[2].1" or "OBX[2]-5"; what is not
-// there, and what is not a place, is Absent. Not for hot paths.
-func (m *Message) Get(path string) Value {
-	p, ok := ParsePlace(path)
-	if !ok {
-		return Value{}
-	}
-	for i := range m.segments {
-		s := Segment{m: m, i: i}
-		if !s.Is(p.Segment) || s.Occurrence() != max(p.Occurrence, 1) {
-			continue
-		}
-		v := s.Field(p.Field)
-		if p.Repetition > 0 {
-			v = v.Repetition(p.Repetition)
-		}
-		if p.Component > 0 {
-			v = v.Component(p.Component)
-		}
-		if p.Subcomponent > 0 {
-			v = v.Subcomponent(p.Subcomponent)
-		}
-		return v
-	}
-	return Value{}
 }

@@ -1,0 +1,224 @@
+package hl7v2
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// BatchInfo says which batch a message stands in (HL7 v2.5.1 §2.10.3).
+type BatchInfo struct {
+	File   []byte // the FHS segment as received, nil without one
+	Header []byte // the BHS segment as received, nil without one
+	Number int    // of the batch in its file, from 1
+}
+
+// A BatchCountError says that a trailer's count is not the number of messages
+// or batches before it (BTS-1, FTS-1).
+type BatchCountError struct {
+	Trailer  string // BTS or FTS
+	Declared int    // -1: not a number
+	Found    int
+}
+
+func (e *BatchCountError) Error() string {
+	if e.Declared < 0 {
+		return fmt.Sprintf("%s-1 is no count, found %d", e.Trailer, e.Found)
+	}
+	return fmt.Sprintf("%s-1 declares %d, found %d", e.Trailer, e.Declared, e.Found)
+}
+
+// batchState follows headers and trailers.
+type batchState struct {
+	info     *BatchInfo
+	file     []byte
+	messages int // since BHS
+	batches  int // since FHS
+	inBHS    bool
+}
+
+func (b *batchState) begin(kind string, line []byte) {
+	line = bytes.Clone(bytes.TrimRight(line, "\r\n"))
+	if kind == "FHS" {
+		*b = batchState{file: line, info: &BatchInfo{File: line}}
+		return
+	}
+	b.batches++
+	b.messages, b.inBHS = 0, true
+	b.info = &BatchInfo{File: b.file, Header: line, Number: b.batches}
+}
+
+// count counts a message; those that stand in a file without BHS are one batch.
+func (b *batchState) count() {
+	if b.info != nil && b.info.Number == 0 {
+		b.batches++
+		b.info.Number = b.batches
+	}
+	b.messages++
+}
+
+func (b *batchState) end(kind string, line []byte) error {
+	found := b.messages
+	if kind == "FTS" {
+		found = b.batches
+		*b = batchState{}
+	} else {
+		b.messages, b.inBHS, b.info = 0, false, nil
+		if b.file != nil {
+			b.info = &BatchInfo{File: b.file}
+		}
+	}
+	line = bytes.TrimSpace(line)
+	if len(line) < 5 {
+		return nil
+	}
+	field, _, _ := bytes.Cut(line[4:], line[3:4])
+	field = bytes.TrimSpace(field)
+	if len(field) == 0 {
+		return nil
+	}
+	declared, ok := number(string(field))
+	if !ok || len(field) > 9 {
+		declared = -1
+	}
+	if declared == found {
+		return nil
+	}
+	return &BatchCountError{Trailer: kind, Declared: declared, Found: found}
+}
+
+// lineKind names the segments that a Splitter acts on, "" for any other line.
+func lineKind(line []byte) string {
+	if len(line) < 3 {
+		return ""
+	}
+	var kind string
+	switch string(line[:3]) {
+	case "BTS":
+		kind = "BTS"
+	case "FTS":
+		kind = "FTS"
+	case "MSH":
+		kind = "MSH"
+	case "FHS":
+		kind = "FHS"
+	case "BHS":
+		kind = "BHS"
+	}
+	switch {
+	case len(line) > 3 && separator(line[3]):
+		return kind
+	case (kind == "BTS" || kind == "FTS") && len(bytes.TrimSpace(line)) == 3:
+		return kind
+	}
+	return ""
+}
+
+// IsBatch says whether bytes begin with a batch header, FHS or BHS.
+func IsBatch(raw []byte) bool {
+	raw = raw[contentStart(raw):]
+	kind := lineKind(raw)
+	return kind == "FHS" || kind == "BHS"
+}
+
+// SplitAll gives every message of a frame or file in memory. The error joins
+// what Splitter.Next answers in places of trailers and messages; the messages
+// that could be read are given with it.
+func SplitAll(raw []byte) ([]SplitItem, error) {
+	var items []SplitItem
+	var errs []error
+	s := NewSplitter(bytes.NewReader(raw)).Limit(max(len(raw), 1))
+	for {
+		item, err := s.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return items, errors.Join(errs...)
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			items = append(items, item)
+		}
+	}
+}
+
+// BuildBatchAck wraps the acknowledgements of a batch's messages, in their
+// order, into one batch of acknowledgements (HL7 v2.5.1 §2.10.3): applications
+// and facilities change places, BHS-12 refers to the batch's BHS-11, and an FHS
+// around the batch is answered by one. An acknowledgement that is nil (none was
+// asked for) is left out and not counted.
+func BuildBatchAck(batch *BatchInfo, acks [][]byte, controlID string, now time.Time) []byte {
+	var out []byte
+	if batch != nil && batch.File != nil {
+		out = appendBatchHeader(out, "FHS", batch.File, controlID, now)
+	}
+	sep := byte('|')
+	if batch == nil || batch.Header != nil || batch.File == nil {
+		var header []byte
+		if batch != nil {
+			header = batch.Header
+		}
+		out = appendBatchHeader(out, "BHS", header, controlID, now)
+	}
+	count := 0
+	for _, ack := range acks {
+		if ack != nil {
+			count++
+			out = append(out, ack...)
+		}
+	}
+	if len(out) > 3 {
+		sep = out[3]
+	}
+	if batch == nil || batch.Header != nil || batch.File == nil {
+		out = appendTrailer(out, "BTS", sep, count)
+	}
+	if batch != nil && batch.File != nil {
+		out = appendTrailer(out, "FTS", sep, 1)
+	}
+	return out
+}
+
+func appendTrailer(dst []byte, name string, sep byte, count int) []byte {
+	return append(fmt.Appendf(append(append(dst, name...), sep), "%d", count), '\r')
+}
+
+// appendBatchHeader answers a batch header; nil or unreadable ones are answered
+// with the default delimiters and no names.
+func appendBatchHeader(dst []byte, name string, header []byte, controlID string, now time.Time) []byte {
+	var m Message
+	if m.Parse(header) != nil {
+		d := DefaultDelimiters()
+		header = []byte(name + string([]byte{d.Field, d.Component, d.Repetition, d.Escape, d.Subcomponent}))
+		if m.Parse(header) != nil {
+			return dst
+		}
+	}
+	h, d := m.Segment(0), m.Delimiters()
+	w := writer{dst: dst, d: d}
+	w.begin(name).raw(h.Field(2).Raw())
+	w.raw(h.Field(5).Raw()).raw(h.Field(6).Raw()).raw(h.Field(3).Raw()).raw(h.Field(4).Raw())
+	w.raw(appendStamp(nil, now)).raw(nil).raw(nil).raw(nil).text(controlID).raw(h.Field(11).Raw())
+	return w.end()
+}
+
+// ParseAcks reads one acknowledgement, or each of a batch of them.
+func ParseAcks(raw []byte) ([]Ack, error) {
+	items, err := SplitAll(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read acknowledgements: %w", err)
+	}
+	if len(items) == 0 {
+		return nil, ErrNotAck
+	}
+	acks := make([]Ack, 0, len(items))
+	for _, item := range items {
+		ack, err := ParseAck(item.Raw)
+		if err != nil {
+			return acks, err
+		}
+		acks = append(acks, ack)
+	}
+	return acks, nil
+}
