@@ -129,7 +129,7 @@ func IsBatch(raw []byte) bool {
 func SplitAll(raw []byte) ([]SplitItem, error) {
 	var items []SplitItem
 	var errs []error
-	s := NewSplitter(bytes.NewReader(raw)).Limit(max(len(raw), 1))
+	s := newSplitter(bytes.NewReader(raw), min(len(raw), 64<<10)).Limit(max(len(raw), 1))
 	for {
 		item, err := s.Next()
 		switch {

@@ -180,7 +180,7 @@ func (m *Message) resolveCharset() {
 	}
 	switch c := m.declared; {
 	case c.name == "":
-	case c.ascii && m.fallback.name != "" && c.name == "ASCII":
+	case c.name == "ASCII": // more than that is read as a feed without MSH-18
 	default:
 		m.charset = c
 	}

@@ -51,10 +51,11 @@ func (c *charset) appendEscape(dst, raw []byte, d Delimiters) ([]byte, int) {
 }
 
 // escapeBody gives what stands between two escape characters, and the length
-// with both; 0 when there is nothing or no second one.
+// with both; 0 when there is nothing, no second one, or more than ASCII, which
+// no sequence has.
 func escapeBody(raw []byte, escape byte) ([]byte, int) {
 	end := bytes.IndexByte(raw[1:], escape)
-	if end < 1 {
+	if end < 1 || !plain(raw[1:1+end], escape) {
 		return nil, 0
 	}
 	return raw[1 : 1+end], end + 2

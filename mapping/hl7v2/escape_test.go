@@ -31,6 +31,8 @@ func TestEscapes(t *testing.T) {
 	require.Equal(t, "\xff\\F\\", hl7v2.Unescape([]byte("\xff\\F\\"), hl7v2.DefaultDelimiters()), "not text: as it is")
 	latin := parse(t, "MSH|^~\\&|A|||||||||||||||8859/1\rNTE|1||\\XFC\\\\XA4\\\r")
 	require.Equal(t, "ü¤", text(t, latin.Get("NTE-3")))
+	latin = parse(t, "MSH|^~\\&|A|||||||||||||||8859/1\rNTE|1||\\Z\xfc\\\xfc\\F\\\r")
+	require.Equal(t, "\\Zü\\ü|", text(t, latin.Get("NTE-3")), "what holds more than ASCII is no sequence")
 }
 
 func TestEscape(t *testing.T) {

@@ -72,7 +72,9 @@ func FuzzEscape(f *testing.F) {
 		d := hl7v2.DefaultDelimiters()
 		escaped := hl7v2.Escape(text, d)
 		require.False(t, strings.ContainsAny(escaped, "|^~&\r\n\x1c\x0b"), "nothing that separates is left")
-		require.Equal(t, text, hl7v2.Unescape([]byte(escaped), d))
+		if utf8.ValidString(text) {
+			require.Equal(t, text, hl7v2.Unescape([]byte(escaped), d))
+		}
 		if once := hl7v2.Unescape(raw, d); utf8.ValidString(once) {
 			require.Equal(t, once, hl7v2.Unescape([]byte(hl7v2.Escape(once, d)), d))
 		}

@@ -47,8 +47,10 @@ type splitResult struct {
 }
 
 // NewSplitter reads from r, with the limit MaxMessage.
-func NewSplitter(r io.Reader) *Splitter {
-	return &Splitter{r: bufio.NewReaderSize(r, 64<<10), max: MaxMessage}
+func NewSplitter(r io.Reader) *Splitter { return newSplitter(r, 64<<10) }
+
+func newSplitter(r io.Reader, buffer int) *Splitter {
+	return &Splitter{r: bufio.NewReaderSize(r, buffer), max: MaxMessage}
 }
 
 // Limit sets the size above which a message is ErrTooLong, in bytes.

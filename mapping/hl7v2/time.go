@@ -49,7 +49,7 @@ func (z ZoneSource) String() string {
 // One that the zone skipped (the hour when it begins) is moved on by the length
 // of the gap, as a clock that nobody set would show it: Gap.
 type Time struct {
-	Time           time.Time // in its offset; UTC where Zone is ZoneNone; the first instant of what Precision covers
+	Time           time.Time // with its offset as a fixed zone; UTC where Zone is ZoneNone; the first instant of what Precision covers
 	Precision      Precision
 	Zone           ZoneSource
 	FractionDigits int  // 0 to 9, as given
@@ -201,7 +201,7 @@ func (t Time) place(p [6]int, nanos int, zone string, loc *time.Location) (Time,
 		}
 		t.Irregular = t.Irregular || !regular
 		t.Zone = ZoneExplicit
-		t.Time = t.wall.Add(-time.Duration(offset) * time.Second).In(fixedZone(offset))
+		t.Time = t.at(offset)
 	case loc == nil:
 		t.Time = t.wall
 	default:
@@ -214,34 +214,49 @@ func (t Time) place(p [6]int, nanos int, zone string, loc *time.Location) (Time,
 	return t, nil
 }
 
+// dayAway is more than any zone is from UTC, and than any change of its clock.
+const dayAway = 26 * time.Hour
+
 // local resolves the wall clock in a zone.
 func (t *Time) local(loc *time.Location) {
-	offsetAt := func(at time.Time) time.Duration {
-		_, o := at.In(loc).Zone()
-		return time.Duration(o) * time.Second
+	near := t.wall.In(loc)
+	start, end := near.ZoneBounds()
+	if (start.IsZero() || t.wall.Sub(start) > dayAway) && (end.IsZero() || end.Sub(t.wall) > dayAway) {
+		t.Time = t.at(offsetAt(t.wall, loc))
+		return
 	}
-	// No zone is ever 26 hours from UTC, so these lie on both sides of a change.
-	before, after := offsetAt(t.wall.Add(-26*time.Hour)), offsetAt(t.wall.Add(26*time.Hour))
-	early, late := t.wall.Add(-before), t.wall.Add(-after)
-	earlyOK, lateOK := offsetAt(early) == before, offsetAt(late) == after
+	before, after := offsetAt(t.wall.Add(-dayAway), loc), offsetAt(t.wall.Add(dayAway), loc)
+	early, late := t.at(before), t.at(after)
+	earlyOK, lateOK := offsetAt(early, loc) == before, offsetAt(late, loc) == after
 	switch {
 	case earlyOK && lateOK && before != after:
-		t.Fold = true
-		t.Time = early.In(loc)
+		t.Fold, t.Time = true, early
 		if late.Before(early) {
-			t.Time = late.In(loc)
+			t.Time = late
 		}
 	case earlyOK:
-		t.Time = early.In(loc)
+		t.Time = early
 	case lateOK:
-		t.Time = late.In(loc)
+		t.Time = late
 	default: // skipped, or the zone changed twice in these days
 		w := t.wall
-		t.Time = time.Date(w.Year(), w.Month(), w.Day(), w.Hour(), w.Minute(), w.Second(), w.Nanosecond(), loc)
-		if t.Gap = !clockOf(t.Time).Equal(w); t.Gap {
-			t.Time = early.In(loc)
+		found := time.Date(w.Year(), w.Month(), w.Day(), w.Hour(), w.Minute(), w.Second(), w.Nanosecond(), loc)
+		if t.Gap = !clockOf(found).Equal(w); t.Gap {
+			found = early.In(loc)
 		}
+		t.Time = found.In(fixedZone(offsetAt(found, loc)))
 	}
+}
+
+// at gives the instant at which a clock with this offset shows the wall time.
+func (t *Time) at(offset int) time.Time {
+	return t.wall.Add(-time.Duration(offset) * time.Second).In(fixedZone(offset))
+}
+
+// offsetAt is in seconds east of UTC.
+func offsetAt(at time.Time, loc *time.Location) int {
+	_, offset := at.In(loc).Zone()
+	return offset
 }
 
 // clockOf gives what a wall clock shows at a time, as if in UTC.

@@ -250,7 +250,7 @@ func (v Value) Text() (string, error) {
 		return "", nil
 	}
 	raw := v.m.text[v.start:v.end]
-	if v.opaque || plain(raw, v.m.d.Escape) {
+	if plain(raw, v.m.d.Escape) {
 		return string(raw), nil
 	}
 	out, err := v.AppendText(make([]byte, 0, len(raw)+16))
@@ -265,11 +265,11 @@ func (v Value) AppendText(dst []byte) ([]byte, error) {
 	if v.State() != Valued {
 		return dst, nil
 	}
-	raw := v.m.text[v.start:v.end]
+	d := v.m.d
 	if v.opaque {
-		return append(dst, raw...), nil
+		d = Delimiters{}
 	}
-	out, bad := v.m.charset.appendText(dst, raw, v.m.d)
+	out, bad := v.m.charset.appendText(dst, v.m.text[v.start:v.end], d)
 	if bad >= 0 {
 		return dst, &CharsetError{Place: v.Place(), Offset: int(v.start) + bad, Charset: v.m.charset.name}
 	}
