@@ -36,7 +36,6 @@ type batchState struct {
 	file     []byte
 	messages int // since BHS
 	batches  int // since FHS
-	inBHS    bool
 }
 
 func (b *batchState) begin(kind string, line []byte) {
@@ -46,7 +45,7 @@ func (b *batchState) begin(kind string, line []byte) {
 		return
 	}
 	b.batches++
-	b.messages, b.inBHS = 0, true
+	b.messages = 0
 	b.info = &BatchInfo{File: b.file, Header: line, Number: b.batches}
 }
 
@@ -65,7 +64,7 @@ func (b *batchState) end(kind string, line []byte) error {
 		found = b.batches
 		*b = batchState{}
 	} else {
-		b.messages, b.inBHS, b.info = 0, false, nil
+		b.messages, b.info = 0, nil
 		if b.file != nil {
 			b.info = &BatchInfo{File: b.file}
 		}
@@ -149,33 +148,30 @@ func SplitAll(raw []byte) ([]SplitItem, error) {
 // around the batch is answered by one. An acknowledgement that is nil (none was
 // asked for) is left out and not counted.
 func BuildBatchAck(batch *BatchInfo, acks [][]byte, controlID string, now time.Time) []byte {
+	if batch == nil {
+		batch = new(BatchInfo)
+	}
+	inFile := batch.File != nil
+	inBatch := batch.Header != nil || !inFile
 	var out []byte
-	if batch != nil && batch.File != nil {
+	if inFile {
 		out = appendBatchHeader(out, "FHS", batch.File, controlID, now)
 	}
-	sep := byte('|')
-	if batch == nil || batch.Header != nil || batch.File == nil {
-		var header []byte
-		if batch != nil {
-			header = batch.Header
-		}
-		out = appendBatchHeader(out, "BHS", header, controlID, now)
+	if inBatch {
+		out = appendBatchHeader(out, "BHS", batch.Header, controlID, now)
 	}
-	count := 0
+	separator, count := out[3], 0
 	for _, ack := range acks {
 		if ack != nil {
 			count++
 			out = append(out, ack...)
 		}
 	}
-	if len(out) > 3 {
-		sep = out[3]
+	if inBatch {
+		out = appendTrailer(out, "BTS", separator, count)
 	}
-	if batch == nil || batch.Header != nil || batch.File == nil {
-		out = appendTrailer(out, "BTS", sep, count)
-	}
-	if batch != nil && batch.File != nil {
-		out = appendTrailer(out, "FTS", sep, 1)
+	if inFile {
+		out = appendTrailer(out, "FTS", separator, 1)
 	}
 	return out
 }
@@ -189,14 +185,13 @@ func appendTrailer(dst []byte, name string, sep byte, count int) []byte {
 func appendBatchHeader(dst []byte, name string, header []byte, controlID string, now time.Time) []byte {
 	var m Message
 	if m.Parse(header) != nil {
-		d := DefaultDelimiters()
-		header = []byte(name + string([]byte{d.Field, d.Component, d.Repetition, d.Escape, d.Subcomponent}))
-		if m.Parse(header) != nil {
-			return dst
-		}
+		m.d = DefaultDelimiters()
+		header = []byte(name + `|^~\&`)
+		m.raw, m.text = header, header
+		m.index(0)
 	}
-	h, d := m.Segment(0), m.Delimiters()
-	w := writer{dst: dst, d: d}
+	h := m.Segment(0)
+	w := writer{dst: dst, d: m.d}
 	w.begin(name).raw(h.Field(2).Raw())
 	w.raw(h.Field(5).Raw()).raw(h.Field(6).Raw()).raw(h.Field(3).Raw()).raw(h.Field(4).Raw())
 	w.raw(appendStamp(nil, now)).raw(nil).raw(nil).raw(nil).text(controlID).raw(h.Field(11).Raw())

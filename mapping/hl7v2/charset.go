@@ -18,7 +18,7 @@ import (
 // have; the bytes themselves are not in it.
 type CharsetError struct {
 	Place   Place
-	Offset  int // bytes from the message's start
+	Offset  int // bytes from the message's start; from its UTF-8 form's in a multi-byte set
 	Charset string
 }
 
@@ -140,19 +140,30 @@ func multiByte(key string) encoding.Encoding {
 
 // SetDefaultCharset names the set of messages whose MSH-18 is empty, and of
 // those that declare ASCII and send more; before the first call that is UTF-8,
-// which reads ASCII too. Call it before Parse; it holds for every later
-// message. Names are those of HL7 table 0211 ("8859/1", "UNICODE UTF-8") and
-// their common forms ("ISO-8859-1", "UTF-8", "windows-1252").
+// which reads ASCII too. It holds for the message in hand, whose earlier Values
+// are void then, and for every later one; naming the same set again costs
+// nothing. Names are those of HL7 table 0211 ("8859/1", "UNICODE UTF-8") and
+// their common forms ("ISO-8859-1", "UTF-8", "windows-1252"); "" is UTF-8.
 func (m *Message) SetDefaultCharset(name string) error {
+	if name == m.fallbackName {
+		return nil
+	}
 	c, ok := charsetOf(name)
 	if !ok {
 		return fmt.Errorf("character set %q is none of HL7 table 0211", name)
 	}
-	m.fallback = c
-	if m.raw == nil {
+	m.fallback, m.fallbackName = c, name
+	if len(m.segments) == 0 {
 		return nil
 	}
-	return m.Parse(m.raw)
+	before := m.charset.multi
+	switch m.resolveCharset(); {
+	case m.charset.multi != nil:
+		m.reindex(m.charset.transcode(m.raw))
+	case before != nil:
+		m.reindex(m.raw)
+	}
+	return nil
 }
 
 // Charset names the set that values are read in.

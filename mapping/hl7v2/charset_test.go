@@ -92,6 +92,19 @@ func TestDefaultCharset(t *testing.T) {
 	_, err := m.Get("PID-5").Text()
 	require.Error(t, err, "an unknown set is not the default one")
 	require.Error(t, m.SetDefaultCharset("nonsense"))
+
+	japanese := parse(t, named("", "\x95\x5c^x")) // in Shift-JIS the second byte is a backslash
+	require.NoError(t, japanese.SetDefaultCharset("Shift-JIS"))
+	require.Equal(t, "表", text(t, japanese.Get("PID-5.1")))
+	require.NoError(t, japanese.SetDefaultCharset("windows-1252"))
+	require.Equal(t, "•\\", text(t, japanese.Get("PID-5.1")))
+	require.NoError(t, japanese.SetDefaultCharset(""))
+	_, err = japanese.Get("PID-5.1").Text()
+	require.Error(t, err)
+	require.Zero(t, testing.AllocsPerRun(10, func() { _ = japanese.SetDefaultCharset("") }))
+	var refused hl7v2.Message
+	require.Error(t, refused.Parse([]byte("PID|1")))
+	require.NoError(t, refused.SetDefaultCharset("8859/1"), "after a message that was refused")
 	var fresh hl7v2.Message
 	require.NoError(t, fresh.SetDefaultCharset("ASCII"))
 	require.NoError(t, fresh.Parse([]byte(named("", "M\xc3\xbcller"))))

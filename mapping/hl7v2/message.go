@@ -70,8 +70,9 @@ type Message struct {
 	charset  charset
 	fallback charset
 
-	declared   charset // what MSH-18 of the last message named
-	declaredAs string
+	fallbackName string  // as SetDefaultCharset was given it
+	declared     charset // what MSH-18 of the last message named
+	declaredAs   string
 }
 
 // Parse reads one message. The message keeps pointing into raw.
@@ -99,11 +100,15 @@ func (m *Message) Parse(raw []byte) error {
 	}
 	m.index(at)
 	if m.resolveCharset(); m.charset.multi != nil {
-		m.text = m.charset.transcode(raw)
-		m.segments, m.fields = m.segments[:0], m.fields[:0]
-		m.index(contentStart(m.text))
+		m.reindex(m.charset.transcode(raw))
 	}
 	return nil
+}
+
+// reindex indexes the message's bytes in another form.
+func (m *Message) reindex(text []byte) {
+	m.text, m.segments, m.fields = text, m.segments[:0], m.fields[:0]
+	m.index(contentStart(text))
 }
 
 // contentStart skips what stands before MSH in real files: empty lines, MLLP's

@@ -205,6 +205,8 @@ func TestBatchAcknowledgement(t *testing.T) {
 	require.Equal(t, []hl7v2.Ack{{Code: hl7v2.AA, ControlID: "1"}, {Code: hl7v2.AE, ControlID: "2"}}, read)
 
 	require.Equal(t, "BHS|^~\\&|||||20260301120000+0000||||L9\rBTS|0\r", string(hl7v2.BuildBatchAck(nil, nil, "L9", noon)))
+	require.Equal(t, "BHS|^~\\&|||||20260301120000+0000||||L9\rBTS|0\r",
+		string(hl7v2.BuildBatchAck(&hl7v2.BatchInfo{Header: []byte("BHS")}, nil, "L9", noon)), "a header that says nothing")
 	fileOnly := hl7v2.BuildBatchAck(&hl7v2.BatchInfo{File: []byte("FHS#*!?%#A"), Number: 1}, acks[:1], "L9", noon)
 	require.True(t, bytes.HasPrefix(fileOnly, []byte("FHS#*!?%###A##2026")))
 	require.True(t, bytes.HasSuffix(fileOnly, []byte("MSA|AA|1\rFTS#1\r")))
