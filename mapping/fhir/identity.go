@@ -66,7 +66,12 @@ func IsUUID(s string) bool {
 // fullUrls, because a relative reference in an entry with a urn: fullUrl
 // resolves to nothing (R4 §3.4.1, Bundle references).
 func AppendTransaction(dst []byte, resources []*Node) []byte {
-	dst = append(dst, `{"resourceType":"Bundle","type":"transaction","entry":[`...)
+	return AppendEntries(append(dst, `{"resourceType":"Bundle","type":"transaction",`...), resources)
+}
+
+// AppendEntries appends the entries of a transaction Bundle and closes it.
+func AppendEntries(dst []byte, resources []*Node) []byte {
+	dst = append(dst, `"entry":[`...)
 	inside := make(map[string]bool, len(resources))
 	for _, r := range resources {
 		inside[r.ResourceType()+"/"+r.ID()] = true

@@ -1,0 +1,202 @@
+// Package records turns changes into coordination records: the facts that a
+// hospital's medical coordinators work from, as versioned JSON objects. Fold is
+// pure: the same state and the same change give the same bytes; nothing here
+// reads a clock, a random number or a network.
+package records
+
+import (
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// A Kind names what a record is about, in the singular.
+type Kind string
+
+// The kinds of records.
+const (
+	Patient     Kind = "patient"
+	Encounter   Kind = "encounter"
+	Appointment Kind = "appointment"
+	Order       Kind = "order"
+	Result      Kind = "result"
+	Charge      Kind = "charge"
+	Coverage    Kind = "coverage"
+	Account     Kind = "account"
+)
+
+// A Key is what makes a record unique: never a bare id.
+type Key struct {
+	Type     string `json:"type,omitempty"` // kind of identifier: MR, VN, filler …; informative
+	Assigner string `json:"assigner,omitempty"`
+	ID       string `json:"id"`
+}
+
+// Zero says whether there is no key.
+func (k Key) Zero() bool { return k.ID == "" }
+
+// String is the key's canonical form; the Type does not take part, because
+// feeds send the same number with and without it.
+func (k Key) String() string {
+	return strings.NewReplacer("%", "%25", "|", "%7C").Replace(k.Assigner) + "|" + k.ID
+}
+
+// An Action says how a change bears on a record.
+type Action string
+
+// The actions.
+const (
+	Upsert   Action = "upsert"   // elements that are there replace, absent ones stay
+	Snapshot Action = "snapshot" // the resource as a whole: absent elements go
+	Cancel   Action = "cancel"   // state only, besides what the message repeats
+)
+
+// Origin says which message a change comes from.
+type Origin struct {
+	Source, Application, Facility string
+	ControlID, Sequence           string
+	Message                       string // "SIU^S13", or "FHIR Patient"
+	SHA256                        string // of the message's bytes, hex
+	Journal                       uint64
+}
+
+// A Stamp orders the changes of one sender: MSH-13, else MSH-7, else arrival.
+// Stamps of two senders are never compared.
+type Stamp struct {
+	Sender string
+	Order  string // compared as text
+}
+
+// A Change is what one message says: the input of Fold.
+type Change struct {
+	Origin     Origin
+	Received   time.Time
+	Occurred   string // FHIR dateTime
+	ZoneSource string // explicit, source or none
+	Stamp      Stamp
+	Subject    *Subject
+	Visit      *Key
+	Account    *Key
+	Items      []Item
+	Edges      []Edge
+	Related    []*fhir.Node // the message's other resources
+	Warnings   []string     // codes and places, no values
+	Unmapped   []string
+	Defaulted  []string
+	Pipeline   string
+	Version    string
+}
+
+// A Subject is the patient a message is about.
+type Subject struct {
+	Key Key
+	IDs []*fhir.Node // Identifier
+}
+
+// An Item is one record that a message bears on.
+type Item struct {
+	Kind      Kind
+	Key       Key
+	Alternate []Key // other identifiers of the same thing
+	Action    Action
+	Trigger   string // the trigger event, "S13"
+	State     string // asked for by the trigger; "" derives it from the resource
+	Event     string // asked for by the trigger; "" derives it
+	Resource  *fhir.Node
+	Raw       []byte   // FHIR intake: the bytes to carry unchanged
+	Deletes   []string // element paths that the message sets to `""`
+}
+
+// An Edge joins two records of a kind.
+type Edge struct {
+	Op                string // merge, link, unlink, unmerge
+	Kind              Kind
+	Survivor, Retired Key
+}
+
+// A View reads the state that Fold works on.
+type View interface {
+	// Get gives the value of a key, nil where there is none. The caller does
+	// not change it.
+	Get(key []byte) ([]byte, error)
+	// Scan gives up to limit pairs whose keys begin with prefix and come after
+	// after (nil: from the first), in key order.
+	Scan(prefix, after []byte, limit int) ([]KV, error)
+}
+
+// KV is one write; a nil Value deletes.
+type KV struct{ Key, Value []byte }
+
+// An Event is one version of one record, ready to publish.
+type Event struct {
+	ID, Type  string
+	Kind      Kind
+	Topic     string
+	Subject   string // what the Kafka key is an HMAC of; fixed at the record's birth
+	Version   uint64
+	Payload   []byte // the record, as stored and published
+	Occurred  string
+	RecordKey Key
+}
+
+// Effects are what a change does.
+type Effects struct {
+	Writes       []KV
+	Events       []Event
+	Continuation []byte // not nil: a merge goes on, call Resume
+	Flags        []string
+}
+
+// Topic gives the Kafka topic of a kind.
+func (k Kind) Topic() string {
+	switch k {
+	case Patient:
+		return "liaison.identity"
+	case Encounter:
+		return "liaison.flow"
+	case Appointment:
+		return "liaison.scheduling"
+	case Order, Result:
+		return "liaison.clinical"
+	default:
+		return "liaison.billing"
+	}
+}
+
+// Topics lists every topic that records go to.
+func Topics() []string {
+	return []string{"liaison.identity", "liaison.flow", "liaison.scheduling", "liaison.clinical", "liaison.billing"}
+}
+
+// Kinds lists every kind of record with the resource type that carries it.
+func Kinds() map[Kind]string {
+	return map[Kind]string{
+		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
+		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
+	}
+}
+
+// KindOf gives the kind that a resource type carries, or "".
+func KindOf(resourceType string) Kind {
+	switch resourceType {
+	case "Patient":
+		return Patient
+	case "Encounter":
+		return Encounter
+	case "Appointment":
+		return Appointment
+	case "ServiceRequest":
+		return Order
+	case "DiagnosticReport":
+		return Result
+	case "ChargeItem":
+		return Charge
+	case "Coverage":
+		return Coverage
+	case "Account":
+		return Account
+	default:
+		return ""
+	}
+}

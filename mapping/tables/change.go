@@ -1,0 +1,126 @@
+package tables
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// change says what the message means for records.
+func (r *run) change(st *structure, groups []*instance) *records.Change {
+	h := r.header
+	c := &records.Change{
+		Origin: records.Origin{
+			Source: r.ctx.Source, Application: h.SendingApplication, Facility: h.SendingFacility, ControlID: h.ControlID, Sequence: h.Sequence,
+			Message: h.Type(), SHA256: r.ctx.SHA256, Journal: r.ctx.Journal,
+		},
+		Received: r.ctx.Received, Pipeline: r.ctx.Source, Version: "1",
+	}
+	c.Occurred, c.ZoneSource = r.occurred()
+	c.Stamp = records.Stamp{Sender: r.ctx.Source + "|" + h.SendingApplication + "|" + h.SendingFacility, Order: r.order()}
+	rows := st.triggers[h.Type()]
+	for _, e := range r.entries {
+		if !e.record {
+			c.Related = append(c.Related, e.node)
+			continue
+		}
+		kind := records.KindOf(e.typ)
+		it := records.Item{Kind: kind, Key: e.key, Alternate: e.keys, Action: records.Upsert, Trigger: h.Event, Resource: e.node, Deletes: e.deletes}
+		for _, row := range rows {
+			if row.kind == kind {
+				it.State, it.Event = row.state, row.event
+			}
+		}
+		c.Items = append(c.Items, it)
+		switch kind {
+		case records.Patient:
+			if c.Subject == nil {
+				c.Subject = &records.Subject{Key: e.key, IDs: e.node.Get("identifier").Items()}
+			}
+		case records.Encounter:
+			c.Visit = &e.key
+		case records.Account:
+			c.Account = &e.key
+		}
+	}
+	r.edges(c, st, groups)
+	for _, w := range r.report.Warnings {
+		c.Warnings = append(c.Warnings, w.Code+" "+w.Place)
+	}
+	for _, d := range r.report.Defaulted {
+		c.Defaulted = append(c.Defaulted, d.Code+" "+d.Place)
+	}
+	for _, u := range r.report.Unmapped {
+		c.Unmapped = append(c.Unmapped, u.Place)
+	}
+	return c
+}
+
+// edges reads merges, one for each segment that the retired key stands in.
+func (r *run) edges(c *records.Change, st *structure, groups []*instance) {
+	for i := range st.edges {
+		e := &st.edges[i]
+		for k := range r.msg.Len() {
+			s := r.msg.Segment(k)
+			if !s.Is(e.retired.ref.segment) {
+				continue
+			}
+			f := frame{run: r, segment: s, group: groups[k]}
+			retired, survivor := e.retired.eval(&f), e.survivor.eval(&f)
+			if retired.Zero() || survivor.Zero() || retired.String() == survivor.String() {
+				continue
+			}
+			c.Edges = append(c.Edges, records.Edge{Op: e.op, Kind: e.kind, Survivor: survivor, Retired: retired})
+		}
+	}
+}
+
+// occurred is when the event happened: EVN-6, EVN-2, else MSH-7.
+func (r *run) occurred() (at, zone string) {
+	for _, place := range [...]struct {
+		segment string
+		field   int
+	}{{"EVN", 6}, {"EVN", 2}, {"MSH", 7}} {
+		s, ok := r.msg.Find(place.segment, 0)
+		if !ok {
+			continue
+		}
+		v := s.Field(place.field).Component(1)
+		if !v.Valued() {
+			continue
+		}
+		t, err := hl7v2.ParseTime(r.text(v), r.ctx.Location)
+		if err == nil {
+			return t.DateTime(), t.Zone.String()
+		}
+	}
+	return r.ctx.Received.UTC().Format(time.RFC3339), "none"
+}
+
+// order is the stamp within the sender's stream: MSH-13 (positive), else MSH-7
+// where it is not beyond the time of receipt, else the receipt.
+func (r *run) order() string {
+	if n, err := strconv.ParseUint(strings.TrimSpace(r.header.Sequence), 10, 62); err == nil && n > 0 {
+		return fmt.Sprintf("s%020d", n)
+	}
+	const layout = "20060102150405.0000"
+	t, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)
+	if err == nil && t.Precision >= hl7v2.Minute && t.Time.Before(r.ctx.Received.Add(r.ctx.Tolerance)) {
+		return "t" + t.Time.UTC().Format(layout)
+	}
+	return "t" + r.ctx.Received.UTC().Format(layout)
+}
+
+// Tree gives the result's resources as one Bundle tree, for checks.
+func (r *Result) Tree() (*fhir.Node, error) {
+	n, err := fhir.ParseJSON(r.AppendBundle(nil))
+	if err != nil {
+		return nil, fmt.Errorf("read bundle: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,146 @@
+package tables
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A codeTable translates the codes of one v2 table.
+type codeTable struct {
+	name string
+	from string // URI of the v2 code system
+	to   string // URI of the default target system
+	rows map[string]coding
+	rest *coding // the row for every other code
+}
+
+// A coding is one FHIR Coding.
+type coding struct{ system, code, display string }
+
+// parseCodes reads the lines `A -> code [system] ["Display"]`.
+func parseCodes(name, text string, systems map[string]string, to string) (*codeTable, []error) {
+	t := &codeTable{name: name, rows: map[string]coding{}, to: to}
+	var errs []error
+	for n, line := range strings.Split(text, "\n") {
+		line = withoutComment(line)
+		if line == "" {
+			continue
+		}
+		words, err := fields(line)
+		if err != nil || len(words) < 3 || words[1] != "->" {
+			errs = append(errs, &Error{Line: n, Rule: line, Text: `a row is CODE -> code [system] ["Display"]`})
+			continue
+		}
+		c := coding{code: unquote(words[2]), system: to}
+		for _, w := range words[3:] {
+			switch {
+			case strings.HasPrefix(w, `"`):
+				c.display = unquote(w)
+			default:
+				uri, err := systemURI(w, systems)
+				if err != nil {
+					errs = append(errs, &Error{Line: n, Rule: line, Text: err.Error()})
+				}
+				c.system = uri
+			}
+		}
+		if words[0] == "*" {
+			t.rest = &c
+			continue
+		}
+		key := unquote(words[0])
+		if _, twice := t.rows[key]; twice {
+			continue // the guide lists some codes twice: the first stands
+		}
+		t.rows[key] = c
+	}
+	return t, errs
+}
+
+// systemURI resolves a short name of systems.yaml.
+func systemURI(short string, systems map[string]string) (string, error) {
+	if strings.Contains(short, ":") {
+		return short, nil
+	}
+	if uri, ok := systems[short]; ok {
+		return uri, nil
+	}
+	if strings.HasPrefix(short, "v2-") || strings.HasPrefix(short, "v3-") {
+		return "http://terminology.hl7.org/CodeSystem/" + short, nil
+	}
+	return "", fmt.Errorf("code system %q: neither in systems.yaml nor a URI", short)
+}
+
+// lookup translates a code; declared is false where only the default row fits.
+func (t *codeTable) lookup(code string) (c coding, known, any bool) {
+	if c, ok := t.rows[code]; ok {
+		return c, true, true
+	}
+	if c, ok := t.rows[strings.ToUpper(code)]; ok {
+		return c, true, true
+	}
+	if t.rest != nil {
+		return *t.rest, false, true
+	}
+	return coding{}, false, false
+}
+
+// codingSystem names a CWE.3 or HL7 table number as a URI (HL7 table 0396).
+func codingSystem(name string, systems map[string]string) string {
+	if name == "" {
+		return ""
+	}
+	if strings.Contains(name, "://") || strings.HasPrefix(name, "urn:") {
+		return name
+	}
+	upper := strings.ToUpper(name)
+	if uri, ok := systems[upper]; ok {
+		return uri
+	}
+	if number, ok := strings.CutPrefix(upper, "HL7"); ok && len(number) == 4 && isDigits(number) {
+		return "http://terminology.hl7.org/CodeSystem/v2-" + number
+	}
+	if isOID(name) {
+		return "urn:oid:" + name
+	}
+	return "urn:x-liaison:codesystem:" + escapeURN(name)
+}
+
+func isDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isOID checks the form of an OID as FHIR has it: [0-2](\.(0|[1-9][0-9]*))+
+func isOID(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) < 2 || len(parts[0]) != 1 || parts[0][0] < '0' || parts[0][0] > '2' {
+		return false
+	}
+	for _, p := range parts[1:] {
+		if !isDigits(p) || len(p) > 1 && p[0] == '0' {
+			return false
+		}
+	}
+	return true
+}
+
+// escapeURN keeps what a URN may hold (RFC 8141 §2.2) and escapes the rest.
+func escapeURN(s string) string {
+	const hex = "0123456789ABCDEF"
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '-', c == '.', c == '_':
+			out = append(out, c)
+		default:
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,475 @@
+package tables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+type sourceLine struct {
+	file string
+	line int
+	text string
+}
+
+// A section is the rules from one segment or data type to one FHIR type.
+type section struct {
+	name, own, target, file string
+	lines                   []sourceLine
+	rules                   []crule
+	keys                    []keyRule
+	structural              []ref
+	rest                    bool
+	defaults                bool // of defaults.yaml: run on every resource of the type at the end
+}
+
+// A keyRule is one alternative of a resource's business key.
+type keyRule struct {
+	cx    bool     // a CX field: the repetition by type
+	types []string // preferred CX.5, in order
+	ref   ref
+	parts []expr
+	kind  string // record key type
+}
+
+// A crule is a compiled rule.
+type crule struct {
+	where          sourceLine
+	source         expr
+	isRef          bool
+	ref            ref
+	named          string
+	steps          []cstep
+	list           bool // the target can take several
+	perRepetition  bool
+	as             string
+	sub            *section
+	table          *codeTable
+	with           []crule
+	cond           cond
+	simple         string // the element path for deletes, where the target is one
+	constantSystem string
+	isDefault      bool // fills what nothing else did, and is reported
+}
+
+// A cstep is one compiled step of a path.
+type cstep struct {
+	name      string
+	label     int
+	shared    bool
+	repeats   bool     // the last list step: it takes the source's repetition
+	others    []string // the other alternatives of a choice
+	list      bool
+	primitive bool
+	typ       string
+	codes     []string
+	url       string
+	resource  string
+}
+
+func (l *loader) compile() {
+	for _, s := range l.m.sections {
+		l.compileSection(s)
+	}
+	for _, st := range l.pending {
+		l.compileStructure(st)
+	}
+}
+
+func (l *loader) compileSection(s *section) {
+	typ, ok := l.m.schema.Type(s.target)
+	if !ok {
+		l.fail(s.file, 1, s.name, "%s is no FHIR type", s.target)
+		return
+	}
+	for _, line := range s.lines {
+		if err := l.compileLine(s, typ, line); err != nil {
+			l.fail(line.file, line.line, line.text, "%s", err)
+		}
+	}
+}
+
+func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error {
+	word, rest, _ := strings.Cut(line.text, " ")
+	switch word {
+	case "key":
+		k, err := parseKey(strings.TrimSpace(rest), s.own)
+		if err == nil {
+			s.keys = append(s.keys, k)
+		}
+		return err
+	case "structural":
+		for _, name := range strings.Fields(strings.ReplaceAll(rest, ",", " ")) {
+			r, err := parseRef(name, s.own)
+			if err != nil {
+				return err
+			}
+			s.structural = append(s.structural, r)
+		}
+		return nil
+	case "rest":
+		s.rest = true
+		return nil
+	}
+	text, isDefault := strings.CutPrefix(line.text, "default ")
+	r, err := parseRule(text, s.own)
+	if err != nil {
+		return err
+	}
+	c, err := l.compileRule(r, typ)
+	if err != nil {
+		return err
+	}
+	c.where, c.isDefault = line, isDefault || s.defaults
+	s.rules = append(s.rules, c)
+	return nil
+}
+
+// parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2)` or `SRC, SRC …`.
+func parseKey(text, own string) (keyRule, error) {
+	var k keyRule
+	for _, fn := range []string{"cx(", "ei("} {
+		inner, ok := strings.CutPrefix(text, fn)
+		if !ok {
+			continue
+		}
+		name, types, _ := strings.Cut(strings.TrimSuffix(inner, ")"), ",")
+		r, err := parseRef(strings.TrimSpace(name), own)
+		k.cx, k.ref, k.types = fn == "cx(", r, strings.Fields(types)
+		if fn == "ei(" {
+			k.kind = "ei"
+		}
+		return k, err
+	}
+	for _, part := range splitOutside(text, ',') {
+		e, err := parseExpr(part, own)
+		if err != nil {
+			return k, err
+		}
+		k.parts = append(k.parts, e)
+	}
+	return k, nil
+}
+
+// key computes a business key: the first alternative whose first source is there.
+func (s *section) key(f *frame) records.Key {
+	for i := range s.keys {
+		if k := s.keys[i].eval(f); !k.Zero() {
+			return k
+		}
+	}
+	return records.Key{}
+}
+
+func (k *keyRule) eval(f *frame) records.Key {
+	r := f.run
+	defer func() { r.used = r.used[:0] }()
+	if k.cx || k.kind == "ei" {
+		v := f.resolve(k.ref)
+		if !v.Valued() {
+			return records.Key{}
+		}
+		return r.identifier(k.pick(r, v), k.cx)
+	}
+	id := ""
+	for i := range k.parts {
+		s := k.parts[i].text(f)
+		if t := k.parts[i].terms[0]; t.kind == termNamed {
+			if e := f.group.lookup(t.text); e != nil {
+				s = e.id
+			}
+		}
+		if i == 0 && s == "" {
+			return records.Key{}
+		}
+		if i > 0 {
+			id += "|"
+		}
+		id += s
+	}
+	return records.Key{ID: id}
+}
+
+// pick chooses the repetition of a CX by its type (CX.5), in the order of the
+// rule, else the first that has an id.
+func (k *keyRule) pick(r *run, v hl7v2.Value) hl7v2.Value {
+	n := v.Repetitions()
+	if v.Place().Component > 0 || n <= 1 {
+		return v
+	}
+	for _, want := range k.types {
+		for i := 1; i <= n; i++ {
+			if rep := v.Repetition(i); rep.Component(1).Valued() && r.text(rep.Component(5)) == want {
+				return rep
+			}
+		}
+	}
+	for i := 1; i <= n; i++ {
+		if rep := v.Repetition(i); rep.Component(1).Valued() {
+			return rep
+		}
+	}
+	return v
+}
+
+// identifier reads CX (id, authority in .4, type in .5) or EI (id, namespace in
+// .2 to .4) as a key. Without an authority the source's default one counts.
+func (r *run) identifier(v hl7v2.Value, cx bool) records.Key {
+	k := records.Key{ID: r.text(firstLeaf(v.Component(1)))}
+	if cx {
+		k.Assigner = r.assigner(v.Component(4), false)
+		k.Type = r.text(v.Component(5))
+	} else {
+		ns, id := r.text(v.Component(2)), r.text(v.Component(3))
+		switch {
+		case isOID(id):
+			k.Assigner = "urn:oid:" + id
+		case ns != "":
+			if uri, ok := r.ctx.Systems[ns]; ok {
+				k.Assigner = uri
+			} else {
+				k.Assigner = "urn:x-liaison:ns:" + escapeURN(ns)
+			}
+		case id != "":
+			k.Assigner = "urn:x-liaison:ns:" + escapeURN(id)
+		}
+	}
+	if k.Assigner == "" && k.ID != "" {
+		k.Assigner = "urn:x-liaison:ns:" + escapeURN(r.ctx.defaultAssigner(r.header))
+	}
+	return k
+}
+
+// compileRule checks a rule against the FHIR type it writes to.
+func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
+	c := crule{source: r.source, as: r.as, cond: r.cond}
+	if len(r.source.terms) == 1 {
+		switch t := r.source.terms[0]; t.kind {
+		case termRef:
+			c.isRef, c.ref = true, t.ref
+		case termNamed:
+			c.named = t.text
+		case termCoding:
+			uri, err := systemURI(t.system, l.m.systems)
+			if err != nil {
+				return c, err
+			}
+			c.constantSystem = uri
+		case termText, termCall:
+		}
+	}
+	if err := checkCalls(r.source); err != nil {
+		return c, err
+	}
+	if r.code != "" {
+		if c.table = l.m.codes[r.code]; c.table == nil {
+			return c, fmt.Errorf("no code table %s", r.code)
+		}
+	}
+	var entry *fhir.Type // what `with` is relative to
+	var err error
+	if c.steps, entry, err = l.compilePath(r.target, typ, r.format); err != nil {
+		return c, err
+	}
+	if c.isRef && c.cond != nil && strings.Contains(r.text, fmt.Sprintf("%s-%d", c.ref.segment, c.ref.field)+".") ||
+		strings.Contains(r.text, "repetition") {
+		c.perRepetition = c.isRef && c.cond != nil && c.ref.component == 0
+	}
+	for _, st := range c.steps {
+		c.list = c.list || st.list
+	}
+	if err := l.compileTarget(&c, typ, r); err != nil {
+		return c, err
+	}
+	for _, a := range r.with {
+		w, err := l.compileRule(rule{source: a.source, target: a.target, text: r.text}, entry)
+		if err != nil {
+			return c, err
+		}
+		c.with = append(c.with, w)
+	}
+	return c, nil
+}
+
+// compileTarget finds the data type section and what else the target needs.
+func (l *loader) compileTarget(c *crule, typ *fhir.Type, r rule) error {
+	target, simple := typ.Name, make([]string, 0, len(c.steps))
+	primitiveTarget := false
+	for _, st := range c.steps {
+		target, primitiveTarget = st.typ, st.primitive
+		if st.resource != "" {
+			target = st.resource
+		}
+		if st.resource != "" || st.url != "" {
+			simple = nil
+		} else if simple != nil {
+			simple = append(simple, st.name)
+		}
+	}
+	c.simple = strings.Join(simple, ".")
+	if c.named != "" {
+		if target != "Reference" && len(c.steps) > 0 && c.steps[len(c.steps)-1].resource == "" {
+			return fmt.Errorf("@%s is a resource, the element is a %s", c.named, target)
+		}
+		return nil
+	}
+	switch {
+	case primitiveTarget:
+		return nil
+	case r.as != "" && builtinType(r.as) && (target == "CodeableConcept" || target == "Coding"):
+		return nil
+	case r.as != "":
+		if c.sub = l.m.sections[r.as+" to "+target]; c.sub == nil {
+			return fmt.Errorf("no section %q for the element's type %s", r.as+" to "+target, target)
+		}
+		return nil
+	case target == "CodeableConcept" || target == "Coding":
+		return nil
+	}
+	return fmt.Errorf("the element is a %s: say `as` which data type the source is", target)
+}
+
+func builtinType(as string) bool {
+	return slices.Contains([]string{"CWE", "CE", "CNE", "CF", "IS", "ID", "ST", "CNN"}, as)
+}
+
+func checkCalls(e expr) error {
+	known := functions()
+	for _, t := range e.terms {
+		if t.kind != termCall {
+			continue
+		}
+		n, ok := known[t.text]
+		if !ok {
+			return fmt.Errorf("no function %s()", t.text)
+		}
+		if n >= 0 && n != len(t.args) || n < 0 && len(t.args) == 0 {
+			return fmt.Errorf("%s() takes %d arguments", t.text, n)
+		}
+		for _, a := range t.args {
+			if err := checkCalls(a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compilePath checks each step against the schema. entry is the type that a
+// `with` clause starts from: of the first list entry, else of the last object.
+func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []cstep, entry *fhir.Type, err error) {
+	entry = typ
+	foundEntry := false
+	for i, s := range path {
+		st := cstep{name: s.name, resource: s.resource}
+		e, ok := typ.Element(s.name)
+		if !ok {
+			if s.extension == "" && typ.Name != "Extension" {
+				return nil, nil, fmt.Errorf("%s has no element %s", typ.Name, s.name)
+			}
+			return nil, nil, fmt.Errorf("%s takes no %s", typ.Name, s.name)
+		}
+		st.list, st.typ, st.codes = e.List, e.Type, e.Codes
+		st.primitive = e.Primitive()
+		last := i == len(path)-1
+		if st.primitive && !last { // an extension of a primitive
+			if path[i+1].extension == "" {
+				return nil, nil, fmt.Errorf("%s.%s is a %s and has no %s", typ.Name, s.name, e.Type, path[i+1].name)
+			}
+			st.name, st.primitive, st.typ = "_"+s.name, false, "Element"
+			typ, _ = l.m.schema.Type("Period") // any type that carries extensions
+			out = append(out, st)
+			continue
+		}
+		if st.primitive && format != "" {
+			st.typ = format
+		}
+		if s.extension != "" {
+			if st.url, err = l.extension(s.extension); err != nil {
+				return nil, nil, err
+			}
+		}
+		st.label, st.shared = l.label(s.label), strings.HasPrefix(s.label, "=")
+		if st.list && st.label == 0 && !last {
+			st.label = l.label("~" + s.name)
+		}
+		if e.Choice != "" {
+			for k := range typ.Elements {
+				if o := &typ.Elements[k]; o.Choice == e.Choice && o.Name != e.Name {
+					st.others = append(st.others, o.Name)
+				}
+			}
+		}
+		out = append(out, st)
+		next := e.Type
+		if s.resource != "" {
+			if e.Type != "Reference" {
+				return nil, nil, fmt.Errorf("%s.%s is a %s, not a Reference", typ.Name, s.name, e.Type)
+			}
+			next = s.resource
+		}
+		if st.primitive {
+			if !foundEntry {
+				entry = typ
+			}
+			break
+		}
+		nextType, ok := l.m.schema.Type(next)
+		if !ok {
+			return nil, nil, fmt.Errorf("%s is no FHIR type", next)
+		}
+		if !foundEntry {
+			entry = nextType
+			if s.resource != "" {
+				entry, _ = l.m.schema.Type("Reference")
+			}
+			foundEntry = st.list
+		}
+		typ = nextType
+	}
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i].list {
+			out[i].repeats = true
+			break
+		}
+	}
+	return out, entry, nil
+}
+
+func (l *loader) extension(name string) (string, error) {
+	if strings.Contains(name, ":") {
+		return name, nil
+	}
+	url, ok := l.m.extensions[name]
+	if !ok {
+		return "", fmt.Errorf("no extension %q in extensions.yaml", name)
+	}
+	return url, nil
+}
+
+func (l *loader) label(name string) int {
+	if name == "" {
+		return 0
+	}
+	n, ok := l.m.labels[name]
+	if !ok {
+		n = len(l.m.labels) + 1
+		l.m.labels[name] = n
+	}
+	return n
+}
+
+// constant sets a `with` constant unless it is there.
+func (c *crule) constant(f *frame, base *fhir.Node, self *entry) {
+	inner := *f
+	inner.base, inner.self = base, self
+	if c.isRef {
+		c.apply(&inner)
+		return
+	}
+	c.place(&inner, hl7v2.Value{}, f.rep)
+}

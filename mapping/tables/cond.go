@@ -1,0 +1,295 @@
+package tables
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+)
+
+// A cond decides whether a rule runs. The one grammar of tables and overlays:
+//
+//	or   := and { "or" and }        and := not { "and" not }
+//	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
+//	prim |= REF (= | != | < | > | <= | >=) "text" | REF [not] in ("a", "b")
+//	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
+//
+// A REF to another segment means the nearest one: in the same group, before the
+// enclosing groups.
+type cond func(f *frame) bool
+
+type condParser struct {
+	words []string
+	at    int
+	own   string
+}
+
+func parseCond(text, own string) (cond, error) {
+	p := &condParser{words: condWords(text), own: own}
+	c, err := p.or()
+	if err != nil {
+		return nil, err
+	}
+	if p.at < len(p.words) {
+		return nil, fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])
+	}
+	return c, nil
+}
+
+// condWords splits into words, operators, brackets and quoted texts.
+func condWords(text string) []string {
+	var out []string
+	for i := 0; i < len(text); {
+		c := text[i]
+		switch {
+		case c == ' ' || c == '\t':
+			i++
+		case c == '"':
+			j := strings.IndexByte(text[i+1:], '"')
+			if j < 0 {
+				return append(out, text[i:])
+			}
+			out = append(out, text[i:i+j+2])
+			i += j + 2
+		case strings.IndexByte("(),", c) >= 0:
+			out = append(out, text[i:i+1])
+			i++
+		case strings.IndexByte("=!<>", c) >= 0:
+			j := i + 1
+			for j < len(text) && text[j] == '=' {
+				j++
+			}
+			out = append(out, text[i:j])
+			i = j
+		default:
+			j := i
+			for j < len(text) && strings.IndexByte(" \t(),=!<>\"", text[j]) < 0 {
+				j++
+			}
+			out = append(out, text[i:j])
+			i = j
+		}
+	}
+	return out
+}
+
+func (p *condParser) peek() string {
+	if p.at < len(p.words) {
+		return p.words[p.at]
+	}
+	return ""
+}
+
+func (p *condParser) next() string {
+	w := p.peek()
+	p.at++
+	return w
+}
+
+func (p *condParser) or() (cond, error) {
+	left, err := p.and()
+	for err == nil && p.peek() == "or" {
+		p.next()
+		var right cond
+		if right, err = p.and(); err == nil {
+			a := left
+			left = func(f *frame) bool { return a(f) || right(f) }
+		}
+	}
+	return left, err
+}
+
+func (p *condParser) and() (cond, error) {
+	left, err := p.not()
+	for err == nil && p.peek() == "and" {
+		p.next()
+		var right cond
+		if right, err = p.not(); err == nil {
+			a := left
+			left = func(f *frame) bool { return a(f) && right(f) }
+		}
+	}
+	return left, err
+}
+
+func (p *condParser) not() (cond, error) {
+	if p.peek() == "not" {
+		p.next()
+		c, err := p.not()
+		if err != nil {
+			return nil, err
+		}
+		return func(f *frame) bool { return !c(f) }, nil
+	}
+	if p.peek() == "(" {
+		p.next()
+		c, err := p.or()
+		if err == nil && p.next() != ")" {
+			err = fmt.Errorf("a bracket is not closed")
+		}
+		return c, err
+	}
+	return p.primary()
+}
+
+func (p *condParser) primary() (cond, error) {
+	word := p.next()
+	switch word {
+	case "valued", "length", "count":
+		r, err := p.bracketedRef()
+		if err != nil {
+			return nil, err
+		}
+		if word == "valued" {
+			return func(f *frame) bool { return f.resolve(r).Valued() }, nil
+		}
+		count := word == "count"
+		return p.compareNumber(func(f *frame) int {
+			v := f.resolve(r)
+			if count {
+				return v.Repetitions()
+			}
+			return len(v.Raw())
+		})
+	case "repetition":
+		return p.compareNumber(func(f *frame) int { return f.rep })
+	case "trigger":
+		return p.compareText(func(f *frame) string { return f.run.header.Event })
+	case "version":
+		return p.compareText(func(f *frame) string { return f.run.header.Version })
+	case "":
+		return nil, fmt.Errorf("the condition ends too early")
+	}
+	r, err := parseRef(word, p.own)
+	if err != nil {
+		return nil, err
+	}
+	return p.compareText(func(f *frame) string {
+		v := f.resolve(r)
+		for !v.IsLeaf() {
+			next := v.Component(1)
+			if len(next.Raw()) == len(v.Raw()) {
+				break
+			}
+			v = next
+		}
+		return f.run.text(v)
+	})
+}
+
+func (p *condParser) bracketedRef() (ref, error) {
+	if p.next() != "(" {
+		return ref{}, fmt.Errorf("expected ( REF )")
+	}
+	r, err := parseRef(p.next(), p.own)
+	if err == nil && p.next() != ")" {
+		err = fmt.Errorf("expected ) behind the reference")
+	}
+	return r, err
+}
+
+func (p *condParser) compareNumber(get func(*frame) int) (cond, error) {
+	op, text := p.next(), p.next()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no number", text)
+	}
+	ok, err := comparison(op)
+	if err != nil {
+		return nil, err
+	}
+	return func(f *frame) bool { return ok(get(f) - n) }, nil
+}
+
+func (p *condParser) compareText(get func(*frame) string) (cond, error) {
+	op := p.next()
+	negate := false
+	if op == "not" {
+		negate, op = true, p.next()
+	}
+	if op == "in" {
+		set, err := p.set()
+		if err != nil {
+			return nil, err
+		}
+		return func(f *frame) bool {
+			s := get(f)
+			for _, v := range set {
+				if v == s {
+					return !negate
+				}
+			}
+			return negate
+		}, nil
+	}
+	want := unquote(p.next())
+	ok, err := comparison(op)
+	if err != nil {
+		return nil, err
+	}
+	return func(f *frame) bool { return ok(strings.Compare(get(f), want)) }, nil
+}
+
+func (p *condParser) set() ([]string, error) {
+	if p.next() != "(" {
+		return nil, fmt.Errorf(`expected in ("a", "b")`)
+	}
+	var out []string
+	for {
+		out = append(out, unquote(p.next()))
+		switch p.next() {
+		case ",":
+		case ")":
+			return out, nil
+		default:
+			return nil, fmt.Errorf(`expected in ("a", "b")`)
+		}
+	}
+}
+
+func unquote(s string) string { return strings.Trim(s, `"`) }
+
+func comparison(op string) (func(int) bool, error) {
+	switch op {
+	case "=", "==":
+		return func(n int) bool { return n == 0 }, nil
+	case "!=":
+		return func(n int) bool { return n != 0 }, nil
+	case "<":
+		return func(n int) bool { return n < 0 }, nil
+	case ">":
+		return func(n int) bool { return n > 0 }, nil
+	case "<=":
+		return func(n int) bool { return n <= 0 }, nil
+	case ">=":
+		return func(n int) bool { return n >= 0 }, nil
+	default:
+		return nil, fmt.Errorf("%q: expected =, !=, <, >, <=, >= or in", op)
+	}
+}
+
+// resolve finds the value that a reference means where the frame stands.
+func (f *frame) resolve(r ref) hl7v2.Value {
+	v := f.value
+	if r.segment != "" {
+		seg := f.segment
+		if !seg.Is(r.segment) {
+			var ok bool
+			if seg, ok = f.group.find(f.run.msg, r.segment, f.segment); !ok {
+				return hl7v2.Value{}
+			}
+		}
+		v = seg.Field(r.field)
+		if f.fieldRep > 0 && r.field == f.fieldNumber && seg.Index() == f.segment.Index() {
+			v = v.Repetition(f.fieldRep)
+		}
+	}
+	if r.component > 0 {
+		v = v.Component(r.component)
+	}
+	if r.sub > 0 {
+		v = v.Subcomponent(r.sub)
+	}
+	return v
+}

@@ -1,0 +1,395 @@
+package tables
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+)
+
+// firstLeaf goes down to the value's first leaf.
+func firstLeaf(v hl7v2.Value) hl7v2.Value {
+	if v.FieldNumber() > 0 && v.Repetitions() > 1 {
+		v = v.Repetition(1)
+	}
+	if v.Components() > 1 {
+		v = v.Component(1)
+	}
+	if v.Subcomponents() > 1 {
+		v = v.Subcomponent(1)
+	}
+	return v
+}
+
+// primitive makes a primitive of the rule's source, or nil with a warning.
+func (c *crule) primitive(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
+	r := f.run
+	text, at := "", v
+	switch {
+	case c.isRef && c.coded():
+		text = c.codedText(f, st, v)
+	case c.isRef && v.FieldNumber() > 0 && st.typ == "boolean" && c.table == nil:
+		at = firstLeaf(v)
+		text = r.text(at)
+		r.used = append(r.used, at)
+	case c.isRef:
+		at = firstLeaf(v)
+		text = r.text(at)
+		if text != "" {
+			r.used = append(r.used, at)
+		}
+	default:
+		text = c.source.text(f)
+		if len(r.used) > 0 {
+			at = r.used[0]
+		}
+	}
+	if text == "" {
+		return nil
+	}
+	return r.primitive(st, text, at)
+}
+
+// primitive checks and converts text by the target's primitive type.
+func (r *run) primitive(st *cstep, text string, at hl7v2.Value) *fhir.Node {
+	switch st.typ {
+	case "boolean":
+		switch strings.ToUpper(text) {
+		case "Y", "1", "TRUE", "YES":
+			return r.arena.Node(fhir.Bool, "true")
+		case "N", "0", "FALSE", "NO":
+			return r.arena.Node(fhir.Bool, "false")
+		}
+		r.refuse("boolean", at, "neither Y nor N")
+		return nil
+	case "integer", "positiveInt", "unsignedInt":
+		n, err := strconv.ParseInt(strings.TrimPrefix(text, "+"), 10, 32)
+		if err != nil || st.typ == "positiveInt" && n < 1 || st.typ == "unsignedInt" && n < 0 {
+			r.refuse("integer", at, "no "+st.typ)
+			return nil
+		}
+		return r.arena.Node(fhir.Number, strconv.FormatInt(n, 10))
+	case "decimal":
+		if lit, ok := decimal(text); ok {
+			return r.arena.Node(fhir.Number, lit)
+		}
+		r.refuse("number", at, "no decimal number")
+		return nil
+	case "date", "dateTime", "instant", "time":
+		return r.time(st, text, at)
+	case "code":
+		if st.codes != nil && !slices.Contains(st.codes, text) {
+			lower := strings.ToLower(text)
+			if !slices.Contains(st.codes, lower) {
+				r.refuse("unknown-code", at, "not a code of the required binding")
+				return nil
+			}
+			text = lower
+		}
+		return r.arena.Node(fhir.String, strings.Join(strings.Fields(text), " "))
+	case "uri", "url", "canonical":
+		if strings.ContainsAny(text, " \t\n\r<>\"{}|\\^`") {
+			text = "urn:x-liaison:value:" + escapeURN(text)
+		}
+		return r.arena.Node(fhir.String, text)
+	case "base64Binary":
+		text = strings.Join(strings.Fields(text), "")
+		if !base64OK(text) {
+			r.refuse("base64", at, "no base64 data")
+			return nil
+		}
+		return r.arena.Node(fhir.String, text)
+	default:
+		return r.arena.Node(fhir.String, text)
+	}
+}
+
+// refuse says why a value did not go where its rule would put it; the value
+// stays unread, so the report and the segment's rest keep it.
+func (r *run) refuse(code string, at hl7v2.Value, text string) {
+	r.warn(code, at.Place(), text)
+	r.used = r.used[:0]
+}
+
+// decimal gives a FHIR decimal's literal: the digits as sent, no more and no
+// fewer, because precision means something (R4 §2.24.0.1).
+func decimal(text string) (string, bool) {
+	sign := ""
+	switch {
+	case strings.HasPrefix(text, "+"):
+		text = text[1:]
+	case strings.HasPrefix(text, "-"):
+		sign, text = "-", text[1:]
+	}
+	whole, fraction, dotted := strings.Cut(text, ".")
+	if whole == "" && dotted {
+		whole = "0"
+	}
+	if !isDigits(whole) || dotted && fraction != "" && !isDigits(fraction) || len(text) > 40 {
+		return "", false
+	}
+	whole = strings.TrimLeft(whole, "0")
+	if whole == "" {
+		whole = "0"
+	}
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	return sign + whole, true
+}
+
+func base64OK(s string) bool {
+	trimmed := strings.TrimRight(s, "=")
+	if len(s)%4 != 0 || len(s)-len(trimmed) > 2 || s == "" {
+		return false
+	}
+	for i := range len(trimmed) {
+		c := trimmed[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '+' && c != '/' {
+			return false
+		}
+	}
+	return true
+}
+
+// time converts an HL7 time, with the source's zone where it has none.
+func (r *run) time(st *cstep, text string, at hl7v2.Value) *fhir.Node {
+	if st.typ == "time" {
+		if lit, ok := clock(text); ok {
+			return r.arena.Node(fhir.String, lit)
+		}
+	}
+	if strings.Contains(text, "T") && strings.Contains(text, "-") && len(text) > 19 { // computed: already FHIR
+		return r.arena.Node(fhir.String, text)
+	}
+	t, err := hl7v2.ParseTime(text, r.ctx.Location)
+	if err != nil {
+		r.refuse("time", at, err.Error())
+		return nil
+	}
+	if t.Gap {
+		r.warn("time-gap", at.Place(), "a local time that the clock skipped")
+	}
+	if t.Fold {
+		r.warn("time-fold", at.Place(), "a local time that occurred twice; the first is taken")
+	}
+	out := ""
+	switch st.typ {
+	case "date":
+		out = t.Date()
+	case "dateTime":
+		if out = t.DateTime(); t.Zone == hl7v2.ZoneNone && t.Precision > hl7v2.Day {
+			r.warn("time-zone", at.Place(), "a time of day without offset, and no zone is configured: the day is kept")
+			r.used = r.used[:0]
+		}
+	case "instant":
+		out = t.Instant()
+	case "time":
+		out = t.Clock()
+	}
+	if out == "" {
+		r.refuse("time", at, "less precise than "+st.typ)
+		return nil
+	}
+	return r.arena.Node(fhir.String, out)
+}
+
+// clock reads an HL7 TM: HH[MM[SS]].
+func clock(text string) (string, bool) {
+	if !isDigits(text) || len(text) != 4 && len(text) != 6 {
+		return "", false
+	}
+	if len(text) == 4 {
+		text += "00"
+	}
+	if text[:2] > "23" || text[2:4] > "59" || text[4:] > "59" {
+		return "", false
+	}
+	return text[:2] + ":" + text[2:4] + ":" + text[4:], true
+}
+
+// coded says whether the source is a coded data type onto a primitive.
+func (c *crule) coded() bool {
+	switch c.as {
+	case "CWE", "CE", "CNE", "CF", "IS", "ID":
+		return true
+	}
+	return c.table != nil
+}
+
+// codedText gives the code (translated) or, onto a string, the text of a CWE.
+func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
+	r := f.run
+	if st.typ == "string" || st.typ == "markdown" {
+		for _, n := range []int{9, 2, 1, 5, 4} {
+			if p := v.Component(n); p.Valued() {
+				r.used = append(r.used, p)
+				return r.text(p)
+			}
+		}
+		return ""
+	}
+	p := v.Component(1)
+	code := r.text(p)
+	table := c.table
+	if table == nil {
+		table = f.vocabulary
+	}
+	if code == "" || table == nil {
+		r.used = append(r.used, p)
+		return code
+	}
+	got, known, any := table.lookup(code)
+	if !any {
+		if st.codes == nil || slices.Contains(st.codes, strings.ToLower(code)) {
+			r.used = append(r.used, p)
+			return code
+		}
+		r.refuse("unknown-code", p, "not in "+table.name)
+		return ""
+	}
+	if known {
+		r.used = append(r.used, p)
+	} else { // the original stays unread, so that it is kept beside the default
+		r.defaulted("unknown-code", p.Place(), "not in "+table.name+"; its default is taken")
+	}
+	return got.code
+}
+
+// complex makes a Coding, CodeableConcept or Quantity of a coded value, or of a
+// constant.
+func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
+	r := f.run
+	table := c.table
+	if table == nil {
+		table = f.vocabulary
+	}
+	if !c.isRef {
+		t := c.source.terms[0]
+		if t.kind != termCoding {
+			text := c.source.text(f)
+			if text == "" || st.typ != "CodeableConcept" {
+				return nil
+			}
+			n := r.arena.Node(fhir.Object, "")
+			return n.Set("text", r.arena.Node(fhir.String, text))
+		}
+		n := r.coding(coding{system: c.constantSystem, code: t.text, display: t.display})
+		if st.typ == "CodeableConcept" {
+			cc := r.arena.Node(fhir.Object, "")
+			r.appendTo(cc, "coding", n)
+			return cc
+		}
+		return n
+	}
+	if st.typ == "Coding" {
+		return r.codingOf(v, table)
+	}
+	return r.concept(v, table)
+}
+
+func (r *run) coding(c coding) *fhir.Node {
+	n := r.arena.Node(fhir.Object, "")
+	for _, p := range [...]struct{ name, text string }{{"system", c.system}, {"code", c.code}, {"display", c.display}} {
+		if p.text != "" {
+			n.Set(p.name, r.arena.Node(fhir.String, p.text))
+		}
+	}
+	return n
+}
+
+// codingOf makes one Coding: the translation when there is one, else the
+// original with its system.
+func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
+	original, ok := r.triplet(v, 1, table)
+	if !ok {
+		return nil
+	}
+	if table != nil {
+		if to, known, any := table.lookup(original.code); any {
+			if !known {
+				r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is taken")
+				r.used = r.used[:0]
+			}
+			if to.display == "" && to.code == original.code {
+				to.display = original.display
+			}
+			return r.coding(to)
+		}
+	}
+	return r.coding(original)
+}
+
+// triplet reads code, text and system of a CWE's first, second or third coding.
+func (r *run) triplet(v hl7v2.Value, at int, table *codeTable) (coding, bool) {
+	code, display, system := v.Component(at), v.Component(at+1), v.Component(at+2)
+	if !code.Valued() {
+		return coding{}, false
+	}
+	out := coding{code: strings.Join(strings.Fields(r.text(code)), " "), display: r.text(display)}
+	r.used = append(r.used, code)
+	if display.Valued() {
+		r.used = append(r.used, display)
+	}
+	if system.Valued() {
+		out.system = codingSystem(r.text(system), r.systems())
+		r.used = append(r.used, system)
+	} else if at == 1 && table != nil {
+		out.system = table.from
+	}
+	return out, out.code != ""
+}
+
+func (r *run) systems() map[string]string { return r.mapper.systems }
+
+// concept makes a CodeableConcept: a translation first, then every coding that
+// was sent, and the text.
+func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
+	n := r.arena.Node(fhir.Object, "")
+	seen := coding{}
+	for i, at := range [...]int{1, 4, 10} {
+		c, ok := r.triplet(v, at, table)
+		if !ok {
+			continue
+		}
+		if i == 0 && table != nil {
+			if to, known, any := table.lookup(c.code); any && (known || to.code != "") && (to.code != c.code || to.system != c.system) {
+				if !known {
+					r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is added")
+				}
+				if c.system == "" || c.system == to.system && known {
+					c.system = table.from
+				}
+				r.appendTo(n, "coding", r.coding(to))
+			} else if any && c.display == "" {
+				c.display = to.display
+			}
+		}
+		if c == seen {
+			continue
+		}
+		made := r.coding(c)
+		if version := v.Component(map[int]int{1: 7, 4: 8, 10: 13}[at]); version.Valued() {
+			made.Set("version", r.arena.Node(fhir.String, r.text(version)))
+			r.used = append(r.used, version)
+		}
+		r.appendTo(n, "coding", made)
+		seen = c
+	}
+	text := v.Component(9)
+	if !text.Valued() && len(n.Kids) == 0 {
+		if text = v.Component(2); !text.Valued() {
+			text = v.Component(5)
+		}
+	}
+	if text.Valued() {
+		n.Set("text", r.arena.Node(fhir.String, r.text(text)))
+		r.used = append(r.used, text)
+	}
+	if len(n.Kids) == 0 {
+		return nil
+	}
+	return n
+}

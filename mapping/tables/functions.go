@@ -1,0 +1,330 @@
+package tables
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+)
+
+// text evaluates an expression; what it read is in run.used. A concatenation
+// of which no referenced value is there is empty.
+func (e *expr) text(f *frame) string {
+	r := f.run
+	before := len(r.used)
+	out := ""
+	refs := 0
+	for i := range e.terms {
+		t := &e.terms[i]
+		switch t.kind {
+		case termText, termCoding:
+			out += t.text
+		case termRef:
+			refs++
+			v := firstLeaf(f.resolve(t.ref))
+			if v.Valued() {
+				out += r.text(v)
+				r.used = append(r.used, v)
+			}
+		case termCall:
+			refs++
+			out += call(f, t)
+		case termNamed:
+		}
+	}
+	if refs > 0 && len(r.used) == before {
+		return ""
+	}
+	return out
+}
+
+// value gives the value that an argument names, unread.
+func (e *expr) value(f *frame) hl7v2.Value {
+	if len(e.terms) == 1 && e.terms[0].kind == termRef {
+		return f.resolve(e.terms[0].ref)
+	}
+	return hl7v2.Value{}
+}
+
+// functions are the computed sources, with the number of their arguments
+// (-1: any).
+func functions() map[string]int {
+	return map[string]int{
+		"system": 1, "first": -1, "minutes": 2, "end": 3, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1,
+	}
+}
+
+func call(f *frame, t *term) string {
+	r := f.run
+	use := func(v hl7v2.Value) string {
+		v = firstLeaf(v)
+		if !v.Valued() {
+			return ""
+		}
+		r.used = append(r.used, v)
+		return r.text(v)
+	}
+	switch t.text {
+	case "system":
+		return r.assigner(t.args[0].value(f), true)
+	case "first":
+		for i := range t.args {
+			if s := t.args[i].text(f); s != "" {
+				return s
+			}
+		}
+	case "minutes":
+		n, ok := r.minutes(use(t.args[0].value(f)), t.args[1].value(f))
+		if ok {
+			return strconv.Itoa(n)
+		}
+	case "end":
+		return r.end(t.args[0].value(f), t.args[1].value(f), t.args[2].value(f))
+	case "phone":
+		return r.phone(t.args[0].value(f))
+	case "join":
+		var parts []string
+		for i := range t.args[1:] {
+			if s := t.args[i+1].text(f); s != "" {
+				parts = append(parts, s)
+			}
+		}
+		return strings.Join(parts, t.args[0].text(f))
+	case "lines":
+		return r.lines(t.args[0].value(f))
+	case "whole":
+		v := t.args[0].value(f)
+		if v.Valued() {
+			r.used = append(r.used, v)
+			return r.text(v)
+		}
+	case "digits":
+		s := use(t.args[0].value(f))
+		return strings.Map(func(c rune) rune {
+			if c >= '0' && c <= '9' {
+				return c
+			}
+			return -1
+		}, s)
+	case "received":
+		return r.ctx.Received.UTC().Format(time.RFC3339)
+	case "codesystem":
+		return codingSystem(use(t.args[0].value(f)), r.systems())
+	case "position":
+		return strconv.Itoa(f.segment.Occurrence())
+	case "nth":
+		return r.nth(f, t.args)
+	case "contenttype":
+		return contentType(use(t.args[0].value(f)), use(t.args[1].value(f)))
+	}
+	return ""
+}
+
+// assigner names an assigning authority (HD) as a URI: an ISO OID or UUID as a
+// urn, a URI as itself, a namespace by the source's systems, else by a urn of
+// ours that keeps the name.
+func (r *run) assigner(v hl7v2.Value, use bool) string {
+	if !v.Valued() {
+		return ""
+	}
+	namespace, universal, kind := v.Component(1), v.Component(2), v.Component(3)
+	if !universal.Valued() {
+		kind = hl7v2.Value{}
+	}
+	ns, id := r.text(namespace), r.text(universal)
+	out := ""
+	mark := func(values ...hl7v2.Value) {
+		for _, v := range values {
+			if use && v.Valued() {
+				r.used = append(r.used, v)
+			}
+		}
+	}
+	switch {
+	case id != "" && (strings.EqualFold(r.text(kind), "ISO") || r.text(kind) == "") && isOID(id):
+		out = "urn:oid:" + id
+		mark(universal, kind)
+	case id != "" && strings.EqualFold(r.text(kind), "UUID"):
+		out = "urn:uuid:" + strings.ToLower(id)
+		mark(universal, kind)
+	case strings.Contains(id, "://"):
+		out = id
+		mark(universal, kind)
+	case ns != "":
+		mark(namespace)
+		if uri, ok := r.ctx.Systems[ns]; ok {
+			out = uri
+		} else if isOID(ns) {
+			out = "urn:oid:" + ns
+		} else {
+			out = "urn:x-liaison:ns:" + escapeURN(ns)
+		}
+	case id != "":
+		mark(universal)
+		out = "urn:x-liaison:ns:" + escapeURN(id)
+	}
+	return out
+}
+
+// minutes reads a duration with its unit; no unit means minutes (a site's
+// common habit, HL7 v2.5.1 §10.6.1.9).
+func (r *run) minutes(amount string, unit hl7v2.Value) (int, bool) {
+	n, err := strconv.ParseFloat(amount, 64)
+	if err != nil || n <= 0 || n > 1e7 {
+		return 0, false
+	}
+	factor := 1.0
+	name := ""
+	if u := unit.Component(1); u.Valued() {
+		name = strings.ToLower(r.text(u))
+		r.used = append(r.used, u)
+	}
+	switch {
+	case name == "", strings.HasPrefix(name, "mi"), name == "m", name == "'":
+	case strings.HasPrefix(name, "h"):
+		factor = 60
+	case strings.HasPrefix(name, "d"):
+		factor = 24 * 60
+	case strings.HasPrefix(name, "s"):
+		factor = 1.0 / 60
+	default:
+		r.warn("duration-unit", unit.Place(), "a unit that is neither minutes, hours, days nor seconds")
+		return 0, false
+	}
+	total := int(n*factor + 0.5)
+	return total, total > 0
+}
+
+// end computes start + duration (scheduling: an appointment that is booked
+// needs an end, R4 app-3).
+func (r *run) end(start, amount, unit hl7v2.Value) string {
+	start, amount = firstLeaf(start), firstLeaf(amount)
+	if !start.Valued() || !amount.Valued() {
+		return ""
+	}
+	n, ok := r.minutes(r.text(amount), unit)
+	if !ok {
+		return ""
+	}
+	t, err := hl7v2.ParseTime(r.text(start), r.ctx.Location)
+	if err != nil || t.Instant() == "" {
+		return ""
+	}
+	t.Time = t.Time.Add(time.Duration(n) * time.Minute)
+	r.used = append(r.used, amount)
+	return t.Instant()
+}
+
+// phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.
+func (r *run) phone(v hl7v2.Value) string {
+	for _, n := range []int{1, 12} {
+		if p := v.Component(n); p.Valued() {
+			r.used = append(r.used, p)
+			return r.text(p)
+		}
+	}
+	part := func(n int) string {
+		p := v.Component(n)
+		if !p.Valued() {
+			return ""
+		}
+		r.used = append(r.used, p)
+		return r.text(p)
+	}
+	out := ""
+	if country := part(5); country != "" {
+		out = "+" + strings.TrimPrefix(country, "+") + " "
+	}
+	if area := part(6); area != "" {
+		out += "(" + area + ") "
+	}
+	out += part(7)
+	if ext := part(8); ext != "" {
+		out += " ext. " + ext
+	}
+	return strings.TrimSpace(out)
+}
+
+// lines joins the repetitions of a text field, one a line.
+func (r *run) lines(v hl7v2.Value) string {
+	var out []string
+	for i := 1; i <= v.Repetitions(); i++ {
+		rep := v.Repetition(i)
+		if !rep.Valued() {
+			continue
+		}
+		r.used = append(r.used, rep)
+		out = append(out, r.text(rep))
+	}
+	return strings.Join(out, "\n")
+}
+
+// contentType names ED.2 and ED.3 as a MIME type (HL7 table 0191 and 0291).
+func contentType(kind, subtype string) string {
+	subtype = strings.ToLower(subtype)
+	switch strings.ToUpper(kind) {
+	case "IM", "IMAGE":
+		if subtype == "" {
+			return "image/*"
+		}
+		return "image/" + subtype
+	case "TEXT", "TX", "FT":
+		if subtype == "" || subtype == "plain" {
+			return "text/plain"
+		}
+		return "text/" + subtype
+	case "AU", "AUDIO":
+		return "audio/" + orText(subtype, "basic")
+	}
+	switch subtype {
+	case "":
+		return ""
+	case "jpeg", "gif", "png", "tiff":
+		return "image/" + subtype
+	case "html", "rtf", "xml":
+		return "text/" + subtype
+	}
+	if strings.Contains(subtype, "/") {
+		return subtype
+	}
+	return "application/" + strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c == '-' || c == '.' || c == '+' {
+			return c
+		}
+		return '-'
+	}, subtype)
+}
+
+func orText(s, d string) string {
+	if s == "" {
+		return d
+	}
+	return s
+}
+
+// nth counts, among the segments of the same name in the enclosing group, those
+// up to this one whose arguments have the same values: 1, 2, …
+func (r *run) nth(f *frame, args []expr) string {
+	mine := make([]string, len(args))
+	for i := range args {
+		mine[i] = string(args[i].value(f).Raw())
+	}
+	n := 1
+	parent := f.group.parent
+	for k := f.segment.Index() - 1; k >= 0; k-- {
+		s := r.msg.Segment(k)
+		if !s.Is(f.segment.Name()) || r.groups[k] != f.group && r.groups[k].parent != parent {
+			continue
+		}
+		other := frame{run: r, segment: s, group: r.groups[k]}
+		same := true
+		for i := range args {
+			same = same && string(args[i].value(&other).Raw()) == mine[i]
+		}
+		if same {
+			n++
+		}
+	}
+	return strconv.Itoa(n)
+}

@@ -1,0 +1,262 @@
+package tables
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+//go:embed segments datatypes codes messages *.yaml
+var builtin embed.FS
+
+// A Mapper maps messages by compiled tables. It is safe for concurrent use.
+type Mapper struct {
+	schema     *fhir.Schema
+	sections   map[string]*section // "PID to Patient", "CX to Identifier"
+	codes      map[string]*codeTable
+	messages   map[string]*structure // by "ADT^A01"
+	structures map[string]*structure // by name
+	extensions map[string]string
+	systems    map[string]string // by upper-case v2-0396 name and short name
+	labels     map[string]int
+	arenas     sync.Pool
+}
+
+// An Overlay is a source's own tables in the same language: a section of a name
+// that is there is replaced, another is added; `add SECTION` appends rules to
+// one, `off SECTION` takes one out.
+type Overlay struct {
+	Name string
+	Data []byte
+}
+
+// Load compiles the built-in tables with overlays over them. Everything that is
+// wrong is reported at once, each as an *Error with file and line.
+func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
+	l := &loader{seen: map[string]bool{}, m: &Mapper{
+		schema: schema, sections: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
+		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
+	}}
+	l.m.arenas.New = func() any { return new(fhir.Arena) }
+	var files []Overlay
+	err := fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := builtin.ReadFile(name)
+		files = append(files, Overlay{Name: name, Data: data})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read tables: %w", err)
+	}
+	// Systems and extensions first: the others name them.
+	sort.SliceStable(files, func(i, j int) bool { return rank(files[i].Name) < rank(files[j].Name) })
+	for _, f := range append(files, overlays...) {
+		l.file(f)
+	}
+	l.compile()
+	if len(l.errs) > 0 {
+		return nil, errors.Join(l.errs...)
+	}
+	return l.m, nil
+}
+
+func rank(name string) int {
+	switch {
+	case !strings.Contains(name, "/"):
+		return 0
+	case strings.HasPrefix(name, "codes/"):
+		return 1
+	default:
+		return 2
+	}
+}
+
+type loader struct {
+	m       *Mapper
+	pending []*structure
+	errs    []error
+	seen    map[string]bool
+}
+
+func (l *loader) fail(file string, line int, rule, format string, args ...any) {
+	l.errs = append(l.errs, &Error{File: file, Line: line, Rule: strings.TrimSpace(rule), Text: fmt.Sprintf(format, args...)})
+}
+
+// file reads one YAML file: what it holds shows by its keys.
+func (l *loader) file(f Overlay) {
+	parsed, err := parser.ParseBytes(f.Data, 0)
+	if err != nil {
+		l.fail(f.Name, 1, "", "no YAML: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+		return
+	}
+	for _, doc := range parsed.Docs {
+		body, ok := doc.Body.(*ast.MappingNode)
+		if !ok {
+			if single, isPair := doc.Body.(*ast.MappingValueNode); isPair {
+				body = &ast.MappingNode{Values: []*ast.MappingValueNode{single}}
+			} else if doc.Body != nil {
+				l.fail(f.Name, 1, "", "a table is a map of sections")
+				continue
+			} else {
+				continue
+			}
+		}
+		l.document(f.Name, body)
+	}
+}
+
+func (l *loader) document(file string, body *ast.MappingNode) {
+	values := map[string]string{}
+	lines := map[string]int{}
+	for _, v := range body.Values {
+		key := strings.Trim(v.Key.String(), `"'`)
+		line := v.Key.GetToken().Position.Line
+		if nested, ok := v.Value.(*ast.MappingNode); ok {
+			l.nested(file, key, line, nested)
+			continue
+		}
+		text, at := scalar(v.Value, line)
+		values[key], lines[key] = text, at
+		switch {
+		case strings.HasPrefix(key, "default "):
+			l.section(file, key, at, text)
+		case strings.Contains(key, " to "):
+			l.section(file, key, at, text)
+		case path.Base(file) == "extensions.yaml" || path.Base(file) == "systems.yaml":
+			l.name(file, key, text)
+		}
+	}
+	if _, ok := values["structure"]; ok {
+		l.structure(file, values, lines)
+	}
+}
+
+func (l *loader) name(file, key, text string) {
+	if strings.HasSuffix(file, "extensions.yaml") {
+		l.m.extensions[key] = text
+		return
+	}
+	l.m.systems[key] = text
+	l.m.systems[strings.ToUpper(key)] = text
+}
+
+// scalar gives a scalar's text and the line of its first content line.
+func scalar(n ast.Node, line int) (string, int) {
+	if lit, ok := n.(*ast.LiteralNode); ok {
+		return lit.Value.Value, line + 1
+	}
+	return strings.Trim(n.String(), `"'`), line
+}
+
+// nested reads extensions, systems and code tables.
+func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
+	values := map[string]string{}
+	at := line
+	for _, v := range body.Values {
+		name := strings.Trim(v.Key.String(), `"'`)
+		text, where := scalar(v.Value, v.Key.GetToken().Position.Line)
+		values[name] = text
+		if name == "codes" {
+			at = where
+		}
+		if key == "extensions" {
+			l.m.extensions[name] = text
+		}
+		if key == "systems" {
+			l.name("systems.yaml", name, text)
+		}
+	}
+	if key == "extensions" || key == "systems" {
+		return
+	}
+	if _, ok := values["codes"]; !ok {
+		l.fail(file, line, key, "a code table has from:, to: and codes:")
+		return
+	}
+	to, err := systemURI(values["to"], l.m.systems)
+	if err != nil && values["to"] != "" {
+		l.fail(file, line, key, "%s", err)
+	}
+	if values["to"] == "" {
+		to = ""
+	}
+	table, errs := parseCodes(key, values["codes"], l.m.systems, to)
+	if values["from"] != "" {
+		if table.from, err = systemURI(values["from"], l.m.systems); err != nil {
+			l.fail(file, line, key, "%s", err)
+		}
+	}
+	for _, err := range errs {
+		var e *Error
+		if errors.As(err, &e) {
+			l.fail(file, at+e.Line, e.Rule, "%s", e.Text)
+		}
+	}
+	if len(table.rows) == 0 && l.m.codes[key] != nil {
+		return
+	}
+	if old := l.m.codes[key]; old != nil { // an overlay's rows come before the table's own
+		for code, row := range old.rows {
+			if _, ok := table.rows[code]; !ok {
+				table.rows[code] = row
+			}
+		}
+		if table.rest == nil {
+			table.rest = old.rest
+		}
+		if table.from == "" {
+			table.from = old.from
+		}
+	}
+	l.m.codes[key] = table
+}
+
+// section reads "PID to Patient", "add PID to Patient" or "off PID to Patient".
+func (l *loader) section(file, key string, line int, text string) {
+	mode := ""
+	for _, m := range []string{"add ", "off "} {
+		if rest, ok := strings.CutPrefix(key, m); ok {
+			mode, key = strings.TrimSpace(m), rest
+		}
+	}
+	own, target, ok := strings.Cut(key, " to ")
+	if !ok {
+		own, target = "", strings.TrimPrefix(key, "default ")
+	}
+	target, _, _ = strings.Cut(target, " ")
+	s := &section{name: key, own: own, target: target, file: file, defaults: !ok}
+	if mode == "" && l.seen[file+"\x00"+key] {
+		l.fail(file, line-1, key, "this section stands twice in the file")
+	}
+	l.seen[file+"\x00"+key] = true
+	old := l.m.sections[key]
+	switch {
+	case mode == "off" && old == nil, mode == "add" && old == nil:
+		l.fail(file, line-1, key, "no section of this name to %s", mode)
+		return
+	case mode == "off":
+		s.rules = nil
+	case mode == "add":
+		copied := *old
+		s = &copied
+		s.lines = append([]sourceLine(nil), old.lines...)
+	}
+	for n, raw := range strings.Split(text, "\n") {
+		if rule := withoutComment(raw); rule != "" && mode != "off" {
+			s.lines = append(s.lines, sourceLine{file: file, line: line + n, text: rule})
+		}
+	}
+	l.m.sections[key] = s
+}

@@ -1,0 +1,355 @@
+// Package tables maps HL7 v2 messages to FHIR R4 by tables: YAML files that
+// someone who knows HL7 reads without a manual (the language is explained in
+// the README of the folder above), compiled when loaded and checked against the
+// FHIR types, run as closures.
+package tables
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// A Context is what a message's source is configured with and what its journal
+// entry says: all that reaches a record besides the message itself.
+type Context struct {
+	Source          string
+	Location        *time.Location    // of times without an offset; nil: none
+	DefaultAssigner string            // of identifiers without an authority; "" takes MSH-4, else MSH-3
+	Systems         map[string]string // namespace → URI
+	Received        time.Time
+	Journal         uint64
+	SHA256          string
+	Tolerance       time.Duration // how far MSH-7 may lie beyond Received
+}
+
+func (c *Context) defaultAssigner(h hl7v2.Header) string {
+	for _, s := range []string{c.DefaultAssigner, h.SendingFacility, h.SendingApplication} {
+		if s != "" {
+			return s
+		}
+	}
+	return c.Source
+}
+
+// Unmappable says why a message cannot become resources: it goes to quarantine.
+type Unmappable struct {
+	Place  hl7v2.Place
+	Code   string // of the closed list of quarantine reasons
+	Reason string
+}
+
+func (e *Unmappable) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Reason) }
+
+// A Note is one warning or defaulted value: where and why, without the value.
+type Note struct{ Code, Place, Text string }
+
+// A Report accounts for every valued leaf of the message:
+// Leaves = Found + Structural + Extension + len(Unmapped) - (those of Unmapped
+// that stand in an extension).
+type Report struct {
+	Leaves, Found, Structural, Extension int
+	Unmapped                             []Leaf
+	Warnings, Defaulted                  []Note
+}
+
+// A Leaf is a value that no rule put where the guide or a table wants it.
+type Leaf struct {
+	Place  string
+	Kept   bool // it stands in the v2-field extension of its resource
+	Reason string
+}
+
+// An Entry is one resource of the result.
+type Entry struct {
+	Type, ID string
+	Key      records.Key
+	Resource *fhir.Node
+}
+
+// A Result is what a message says in FHIR. Its nodes live in an arena: Release
+// gives it back.
+type Result struct {
+	Message, Structure string
+	Entries            []Entry
+	Change             *records.Change
+	Report             Report
+	ControlID, System  string // MSH-10 and who gave it: the Bundle's identifier
+	Timestamp          string // MSH-7 as an instant, or ""
+	arena              *fhir.Arena
+}
+
+// AppendBundle appends the resources as a transaction Bundle.
+func (r *Result) AppendBundle(dst []byte) []byte {
+	dst = append(dst, `{"resourceType":"Bundle",`...)
+	if r.ControlID != "" {
+		dst = append(dst, `"identifier":{"system":`...)
+		dst = fhir.AppendQuoted(dst, r.System)
+		dst = append(dst, `,"value":`...)
+		dst = fhir.AppendQuoted(dst, r.ControlID)
+		dst = append(dst, `},`...)
+	}
+	dst = append(dst, `"type":"transaction",`...)
+	if r.Timestamp != "" {
+		dst = append(dst, `"timestamp":"`...)
+		dst = append(dst, r.Timestamp...)
+		dst = append(dst, `",`...)
+	}
+	list := make([]*fhir.Node, len(r.Entries))
+	for i := range r.Entries {
+		list[i] = r.Entries[i].Resource
+	}
+	return fhir.AppendEntries(dst, list)
+}
+
+// Release gives the result's memory back; none of its nodes may be in use.
+func (m *Mapper) Release(r *Result) {
+	if r != nil && r.arena != nil {
+		r.arena.Reset()
+		m.arenas.Put(r.arena)
+		r.arena = nil
+	}
+}
+
+// Triggers lists the message types that the tables map, as "ADT^A01".
+func (m *Mapper) Triggers() []string {
+	out := make([]string, 0, len(m.messages))
+	for name := range m.messages {
+		out = append(out, name)
+	}
+	return out
+}
+
+// Map maps one message. The same message in the same context gives the same
+// result. A message of an unknown type, or one whose mapping fails, is an
+// *Unmappable.
+func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error) {
+	header := msg.Header()
+	st, ok := m.messages[header.Type()]
+	if !ok {
+		if st, ok = m.structures[header.Structure]; !ok {
+			return nil, &Unmappable{
+				Place: hl7v2.Place{Segment: "MSH", Occurrence: 1, Field: 9}, Code: "unsupported-message", Reason: "no table maps this message type",
+			}
+		}
+	}
+	arena, _ := m.arenas.Get().(*fhir.Arena)
+	at := hl7v2.Place{Segment: "MSH", Occurrence: 1}
+	defer func() {
+		if failure := recover(); failure != nil {
+			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
+		}
+	}()
+	r := &run{
+		mapper: m, msg: msg, header: header, ctx: &ctx, arena: arena, labels: make(map[labelKey]*fhir.Node, 32),
+		leaves: make([]uint8, len(msg.Raw())+1), report: &Report{},
+	}
+	if ctx.Tolerance == 0 {
+		ctx.Tolerance = 5 * time.Minute
+	}
+	main := make([]*entry, msg.Len()) // the resource that each segment's leftovers go to
+	groups := arrange(st.root, msg, make([]*instance, 0, msg.Len()))
+	r.groups = groups
+	for i := range msg.Len() {
+		s := msg.Segment(i)
+		at = hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}
+		for _, rule := range st.makes {
+			if s.Is(rule.segment) && groups[i].within(rule.groups) && r.follows(rule, i) {
+				r.make(rule, s, groups[i], main)
+			}
+		}
+	}
+	if len(r.entries) == 0 {
+		return nil, &Unmappable{Place: at, Code: "nothing-mapped", Reason: "no segment of this message became a resource"}
+	}
+	for i := range r.later {
+		r.later[i].line.assign(&r.later[i].frame, r.later[i].made)
+	}
+	r.defaults(groups[0])
+	r.finish(main)
+	result = &Result{Message: header.Type(), Structure: st.name, arena: arena, ControlID: header.ControlID}
+	result.System = "urn:x-liaison:ns:" + escapeURN(header.SendingFacility+"-"+header.SendingApplication)
+	if t, err := hl7v2.ParseTime(header.DateTime, ctx.Location); err == nil {
+		result.Timestamp = t.Instant()
+	}
+	for _, e := range r.entries {
+		result.Entries = append(result.Entries, Entry{Type: e.typ, ID: e.id, Key: e.key, Resource: e.node})
+	}
+	result.Change = r.change(st, groups)
+	result.Report = *r.report
+	return result, nil
+}
+
+// follows checks `after`: the last segment before that is of another name.
+func (r *run) follows(m *makeRule, i int) bool {
+	if len(m.after) == 0 {
+		return true
+	}
+	for j := i - 1; j >= 0; j-- {
+		s := r.msg.Segment(j)
+		if s.Is(m.segment) {
+			continue
+		}
+		for _, name := range m.after {
+			if s.Is(name) {
+				return true
+			}
+		}
+		return false
+	}
+	return false
+}
+
+// make runs one line of a message table for one segment.
+func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
+	f := frame{run: r, segment: s, group: g}
+	if m.cond != nil && !m.cond(&f) {
+		return
+	}
+	var e *entry
+	if m.typ == "" {
+		if e = g.lookup(m.name); e == nil {
+			return
+		}
+	} else {
+		key := m.section.key(&f)
+		id := ""
+		if key.Zero() {
+			place := s.Name() + strconv.Itoa(s.Occurrence())
+			key = records.Key{Type: "message", Assigner: r.ctx.Source + "/" + r.header.SendingApplication, ID: r.header.ControlID + "/" + place}
+			id = fhir.ID(m.typ, "message", r.ctx.Source, r.header.SendingApplication, r.header.SendingFacility, r.header.ControlID, place, r.unnumbered())
+			if m.record {
+				r.warn("keyed-by-message", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "no business key: keyed by message and position")
+			}
+		} else {
+			id = fhir.ID(m.typ, key.Assigner, key.ID)
+		}
+		e = r.resource(m.typ, id, key)
+		e.record = e.record || m.record
+		for i := range m.section.keys {
+			k := m.section.keys[i].eval(&f)
+			if i == 0 && k.Zero() && m.record && key.Type != "message" {
+				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
+			}
+			if !k.Zero() && k != key {
+				e.keys = append(e.keys, k)
+			}
+		}
+		g.named = append(g.named, named{name: m.name, at: e})
+	}
+	f.self, f.base = e, e.node
+	m.section.apply(&f)
+	if len(m.assigns) > 0 {
+		r.later = append(r.later, deferred{frame: f, line: m, made: e})
+	}
+	if main[s.Index()] == nil || m.section.rest {
+		main[s.Index()] = e
+	}
+}
+
+// unnumbered tells messages without a control id apart by their content.
+func (r *run) unnumbered() string {
+	if r.header.ControlID != "" {
+		return ""
+	}
+	return r.ctx.SHA256
+}
+
+// defaults runs the sections of defaults.yaml on every resource.
+func (r *run) defaults(root *instance) {
+	for i := 0; i < len(r.entries); i++ {
+		e := r.entries[i]
+		if s := r.mapper.sections["default "+e.typ]; s != nil {
+			f := frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
+			s.apply(&f)
+		}
+	}
+}
+
+// finish accounts for every leaf, keeps what no rule took in extensions, and
+// puts the resources in order.
+func (r *run) finish(main []*entry) {
+	var header *entry
+	for _, e := range r.entries {
+		if e.typ == "MessageHeader" {
+			header = e
+			break
+		}
+	}
+	for i := range r.msg.Len() {
+		s := r.msg.Segment(i)
+		to := main[i]
+		if to == nil {
+			to = header
+		}
+		for n := 1; n <= s.Fields(); n++ {
+			r.account(s.Field(n), to)
+		}
+	}
+	for _, e := range r.entries {
+		e.node.Prune()
+		r.mapper.schema.Sort(e.node)
+	}
+}
+
+// account looks at every leaf of a field.
+func (r *run) account(v hl7v2.Value, to *entry) {
+	if !v.Valued() {
+		return
+	}
+	if v.Place().Segment == "MSH" && v.FieldNumber() <= 2 {
+		return // the delimiters themselves
+	}
+	for i := 1; i <= v.Repetitions(); i++ {
+		rep := v.Repetition(i)
+		for c := 1; c <= rep.Components(); c++ {
+			comp := rep.Component(c)
+			if n := comp.Subcomponents(); n > 1 {
+				for k := 1; k <= n; k++ {
+					r.leaf(comp.Subcomponent(k), to)
+				}
+			} else {
+				r.leaf(comp, to)
+			}
+		}
+	}
+}
+
+func (r *run) leaf(v hl7v2.Value, to *entry) {
+	if !v.Valued() {
+		return
+	}
+	r.report.Leaves++
+	switch r.leaves[v.Offset()] {
+	case leafFound:
+		r.report.Found++
+		return
+	case leafStructural:
+		r.report.Structural++
+		return
+	}
+	place := v.Place().String()
+	text, err := v.Text()
+	if to == nil || err != nil {
+		r.report.Unmapped = append(r.report.Unmapped, Leaf{Place: place, Reason: "no rule took it"})
+		return
+	}
+	r.report.Extension++
+	r.report.Unmapped = append(r.report.Unmapped, Leaf{Place: place, Kept: true, Reason: "no rule took it; kept in the v2-field extension of " + to.typ})
+	ext := r.arena.Node(fhir.Object, "").Set("url", r.arena.Node(fhir.String, FieldExtension))
+	for _, part := range [...]struct{ url, text string }{{"place", place}, {"value", text}} {
+		sub := r.arena.Node(fhir.Object, "")
+		sub.Set("url", r.arena.Node(fhir.String, part.url))
+		sub.Set("valueString", r.arena.Node(fhir.String, part.text))
+		r.appendTo(ext, "extension", sub)
+	}
+	r.appendTo(to.node, "extension", ext)
+}
+
+// FieldExtension is the URL of the extension that keeps a v2 value for which
+// no rule has a place: sub-extensions place ("PV1-41") and value.
+const FieldExtension = "https://liaison.health/fhir/StructureDefinition/v2-field"

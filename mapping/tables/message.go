@@ -1,0 +1,266 @@
+package tables
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// A structure is one compiled message table.
+type structure struct {
+	name     string
+	file     string
+	root     *group
+	triggers map[string][]triggerRow // by "ADT^A01"
+	makes    []*makeRule
+	edges    []edgeRule
+	lines    map[string][]sourceLine
+}
+
+// A triggerRow says what a trigger event asks of the records of a kind.
+type triggerRow struct {
+	kind         records.Kind
+	state, event string
+}
+
+// A makeRule is one line of `make`.
+type makeRule struct {
+	groups   []string
+	segment  string
+	after    []string
+	typ      string // "" contributes to name
+	name     string
+	record   bool
+	sections []*section // by target type when typ is "": resolved at run time
+	section  *section
+	cond     cond
+	assigns  []assign
+}
+
+// An assign is `path = name` or `other.path += this`.
+type assign struct {
+	owner string // "" for this resource
+	steps []cstep
+	name  string // "this" or a named resource
+}
+
+type edgeRule struct {
+	op                string
+	kind              records.Kind
+	survivor, retired keyRule
+}
+
+// structure reads a message table.
+func (l *loader) structure(file string, values map[string]string, lines map[string]int) {
+	st := &structure{name: values["structure"], file: file, triggers: map[string][]triggerRow{}, lines: map[string][]sourceLine{}}
+	root, err := parseSyntax(values["syntax"])
+	if err != nil {
+		l.fail(file, lines["syntax"], "", "%s", err)
+		return
+	}
+	st.root = root
+	for _, part := range []string{"triggers", "make", "edges"} {
+		for n, raw := range strings.Split(values[part], "\n") {
+			if text := withoutComment(raw); text != "" {
+				st.lines[part] = append(st.lines[part], sourceLine{file: file, line: lines[part] + n, text: text})
+			}
+		}
+	}
+	l.pending = append(l.pending, st)
+	l.m.structures[st.name] = st
+}
+
+func (l *loader) compileStructure(st *structure) {
+	code, _, _ := strings.Cut(st.name, "_")
+	for _, line := range st.lines["triggers"] {
+		words := strings.Fields(line.text)
+		message := words[0]
+		if !strings.Contains(message, "^") {
+			message = code + "^" + message
+		}
+		if _, ok := st.triggers[message]; !ok {
+			st.triggers[message] = nil
+		}
+		l.m.messages[message] = st
+		if len(words) == 1 {
+			continue
+		}
+		if len(words) != 4 {
+			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT")
+			continue
+		}
+		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
+		if _, ok := records.Kinds()[row.kind]; !ok {
+			l.fail(line.file, line.line, line.text, "no record kind %s", row.kind)
+		}
+		st.triggers[message] = append(st.triggers[message], row)
+	}
+	types := map[string]string{}
+	for _, line := range st.lines["make"] {
+		if err := l.compileMake(st, line.text, types); err != nil {
+			l.fail(line.file, line.line, line.text, "%s", err)
+		}
+	}
+	for _, line := range st.lines["edges"] {
+		words, err := fields(line.text)
+		if err != nil || len(words) != 5 || words[3] != "<-" {
+			l.fail(line.file, line.line, line.text, "an edge is OP KIND KEY <- KEY")
+			continue
+		}
+		e := edgeRule{op: words[0], kind: records.Kind(words[1])}
+		if e.survivor, err = parseKey(words[2], ""); err == nil {
+			e.retired, err = parseKey(words[4], "")
+		}
+		if err != nil {
+			l.fail(line.file, line.line, line.text, "%s", err)
+		}
+		st.edges = append(st.edges, e)
+	}
+}
+
+func dash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+// compileMake reads PATH [after SEG…] -> [TYPE] NAME [record] [map "SECTION"] [if COND] [; ASSIGNS].
+func (l *loader) compileMake(st *structure, text string, types map[string]string) error {
+	body, assigns, _ := strings.Cut(text, ";")
+	words, err := fields(body)
+	if err != nil {
+		return err
+	}
+	arrow := index(words, "->")
+	if arrow < 1 || arrow == len(words)-1 {
+		return fmt.Errorf("a line of make is SEGMENT -> [TYPE] NAME")
+	}
+	m := &makeRule{}
+	path := strings.Split(words[0], ".")
+	m.groups, m.segment = path[:len(path)-1], path[len(path)-1]
+	if arrow > 1 {
+		if words[1] != "after" {
+			return fmt.Errorf("%q: expected after", words[1])
+		}
+		m.after = words[2:arrow]
+	}
+	rest := words[arrow+1:]
+	if _, isType := l.m.schema.Type(rest[0]); isType && len(rest) > 1 && rest[1] != "map" && rest[1] != "if" {
+		m.typ, m.name, rest = rest[0], rest[1], rest[2:]
+		types[m.name] = m.typ
+	} else {
+		m.name, rest = rest[0], rest[1:]
+		if types[m.name] == "" {
+			return fmt.Errorf("no line above makes a resource %q", m.name)
+		}
+	}
+	section := m.segment + " to " + types[m.name]
+	for len(rest) > 0 {
+		switch rest[0] {
+		case "record":
+			m.record, rest = true, rest[1:]
+		case "map":
+			if len(rest) < 2 {
+				return fmt.Errorf("map needs a section's name")
+			}
+			section, rest = unquote(rest[1]), rest[2:]
+		case "if":
+			if m.cond, err = parseCond(strings.Join(rest[1:], " "), m.segment); err != nil {
+				return err
+			}
+			rest = nil
+		default:
+			return fmt.Errorf("%q: expected record, map or if", rest[0])
+		}
+	}
+	if m.section = l.m.sections[section]; m.section == nil {
+		return fmt.Errorf("no section %q", section)
+	}
+	for _, a := range splitOutside(assigns, ',') {
+		if a == "" {
+			continue
+		}
+		made, err := l.compileAssign(a, types[m.name], types)
+		if err != nil {
+			return err
+		}
+		m.assigns = append(m.assigns, made)
+	}
+	st.makes = append(st.makes, m)
+	return nil
+}
+
+func (l *loader) compileAssign(text, typ string, types map[string]string) (assign, error) {
+	var a assign
+	left, right, ok := strings.Cut(text, "=")
+	left = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(left), "+"))
+	if a.name = strings.TrimSpace(right); !ok || a.name == "" {
+		return a, fmt.Errorf("%q: PATH = NAME or NAME.PATH += this", text)
+	}
+	if a.name == "this" {
+		owner, path, ok := strings.Cut(left, ".")
+		if !ok || types[owner] == "" {
+			return a, fmt.Errorf("%q: no resource %q is made above", text, owner)
+		}
+		a.owner, left, typ = owner, path, types[owner]
+	}
+	path, err := parsePath(left)
+	if err != nil {
+		return a, err
+	}
+	t, ok := l.m.schema.Type(typ)
+	if !ok {
+		return a, fmt.Errorf("%s is no FHIR type", typ)
+	}
+	if a.steps, _, err = l.compilePath(path, t, ""); err != nil {
+		return a, err
+	}
+	if last := a.steps[len(a.steps)-1]; last.typ != "Reference" {
+		return a, fmt.Errorf("%s is a %s, not a Reference", left, last.typ)
+	}
+	return a, nil
+}
+
+// assign puts the references of one make line.
+func (m *makeRule) assign(f *frame, made *entry) {
+	for i := range m.assigns {
+		a := &m.assigns[i]
+		owner, to := made, made
+		if a.owner != "" {
+			owner = f.group.lookup(a.owner)
+		} else {
+			to = f.group.lookup(a.name)
+		}
+		if owner == nil || to == nil || owner == to {
+			continue
+		}
+		node := owner.node
+		for k := range a.steps {
+			st := &a.steps[k]
+			if k == len(a.steps)-1 && st.list && st.label == 0 {
+				if !hasReference(node.Get(st.name), to) {
+					at := f.run.arena.Node(fhir.Object, "")
+					f.run.appendTo(node, st.name, at)
+					f.run.refer(at, to)
+				}
+				break
+			}
+			node = st.descend(f, node, 0)
+			if k == len(a.steps)-1 {
+				f.run.refer(node, to)
+			}
+		}
+	}
+}
+
+func hasReference(list *fhir.Node, to *entry) bool {
+	for _, item := range list.Items() {
+		if item.Str("reference") == to.typ+"/"+to.id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,448 @@
+package tables
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// What became of a leaf of the message.
+const (
+	leafUnread uint8 = iota
+	leafFound
+	leafStructural
+	leafExtension
+)
+
+// A run is the mapping of one message.
+type run struct {
+	mapper  *Mapper
+	msg     *hl7v2.Message
+	header  hl7v2.Header
+	ctx     *Context
+	arena   *fhir.Arena
+	entries []*entry
+	refs    []reference
+	labels  map[labelKey]*fhir.Node
+	leaves  []uint8       // by byte offset
+	used    []hl7v2.Value // what the conversion under way has read
+	didSet  bool          // whether the last rule put anything
+	later   []deferred
+	groups  []*instance // by segment
+	report  *Report
+}
+
+// An entry is one resource in the making.
+type entry struct {
+	typ     string
+	id      string
+	key     records.Key
+	keys    []records.Key
+	node    *fhir.Node
+	record  bool
+	deletes []string
+}
+
+type reference struct {
+	node *fhir.Node // the Reference element
+	to   *entry
+}
+
+type labelKey struct {
+	parent  *fhir.Node
+	label   int
+	segment int
+	rep     int
+}
+
+// A frame is where a section runs: a segment or a value, onto a node.
+type frame struct {
+	run         *run
+	segment     hl7v2.Segment
+	group       *instance
+	value       hl7v2.Value // in a data type's section
+	fieldNumber int         // while a field's repetitions are walked: the field and the repetition
+	fieldRep    int
+	rep         int
+	self        *entry
+	base        *fhir.Node
+	vocabulary  *codeTable
+}
+
+// text gives a value's text; an undecodable one is a warning and stays unread.
+func (r *run) text(v hl7v2.Value) string {
+	s, err := v.Text()
+	if err != nil {
+		r.warn("undecodable", v.Place(), "bytes that the message's character set does not have")
+		return ""
+	}
+	return strings.TrimSpace(s)
+}
+
+func (r *run) warn(code string, p hl7v2.Place, text string) {
+	r.report.Warnings = append(r.report.Warnings, Note{Code: code, Place: p.String(), Text: text})
+}
+
+func (r *run) defaulted(code string, p hl7v2.Place, text string) {
+	r.report.Defaulted = append(r.report.Defaulted, Note{Code: code, Place: p.String(), Text: text})
+}
+
+// mark says that a value, with all below it, reached the output.
+func (r *run) mark(v hl7v2.Value, as uint8) {
+	start := v.Offset()
+	for i := start; i < start+len(v.Raw()); i++ {
+		if r.leaves[i] == leafUnread {
+			r.leaves[i] = as
+		}
+	}
+}
+
+// resource finds or makes the resource of a type and id.
+func (r *run) resource(typ, id string, key records.Key) *entry {
+	for _, e := range r.entries {
+		if e.id == id && e.typ == typ {
+			return e
+		}
+	}
+	e := &entry{typ: typ, id: id, key: key, node: r.arena.Node(fhir.Object, "")}
+	e.node.Set("resourceType", r.arena.Node(fhir.String, typ))
+	e.node.Set("id", r.arena.Node(fhir.String, id))
+	r.entries = append(r.entries, e)
+	return e
+}
+
+func (r *run) refer(at *fhir.Node, to *entry) {
+	if at.Get("reference") != nil {
+		return
+	}
+	r.didSet = true
+	at.Set("reference", r.arena.Node(fhir.String, to.typ+"/"+to.id))
+	r.refs = append(r.refs, reference{node: at, to: to})
+}
+
+func (r *run) referred(at *fhir.Node) *entry {
+	for i := len(r.refs) - 1; i >= 0; i-- {
+		if r.refs[i].node == at {
+			return r.refs[i].to
+		}
+	}
+	return nil
+}
+
+// apply runs a section's rules onto the frame's node.
+func (s *section) apply(f *frame) {
+	for i := range s.rules {
+		s.rules[i].apply(f)
+	}
+	for _, v := range s.structural {
+		if got := f.resolve(v); got.Valued() {
+			f.run.mark(got, leafStructural)
+		}
+	}
+}
+
+// apply runs one rule: once, or for each repetition of a repeating field.
+func (c *crule) apply(f *frame) {
+	if !c.perRepetition && c.cond != nil && !c.cond(f) {
+		return
+	}
+	if !c.isRef {
+		c.place(f, hl7v2.Value{}, 0)
+		return
+	}
+	v := f.resolve(c.ref)
+	switch v.State() {
+	case hl7v2.Absent, hl7v2.Empty:
+		return
+	case hl7v2.Null:
+		if f.self != nil && c.simple != "" && f.base == f.self.node {
+			f.self.deletes = append(f.self.deletes, c.simple)
+			f.run.mark(v, leafFound)
+		}
+		return
+	case hl7v2.Valued:
+	}
+	if c.ref.component > 0 || c.ref.segment == "" {
+		c.place(f, v, f.rep)
+		return
+	}
+	n := v.Repetitions()
+	if !c.list {
+		n = min(n, 1)
+	}
+	outerField, outerRep, outer := f.fieldNumber, f.fieldRep, f.rep
+	for i := 1; i <= n; i++ {
+		rep := v.Repetition(i)
+		if !rep.Valued() {
+			continue
+		}
+		f.fieldNumber, f.fieldRep, f.rep = c.ref.field, i, i
+		if !c.perRepetition || c.cond(f) {
+			c.place(f, rep, i)
+		}
+	}
+	f.fieldNumber, f.fieldRep, f.rep = outerField, outerRep, outer
+}
+
+// place walks to the target and sets it from v, or from the rule's expression.
+func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
+	node, self := f.base, f.self
+	var withBase *fhir.Node
+	last := len(c.steps) - 1
+	f.run.didSet = false
+	for i := range c.steps {
+		st := &c.steps[i]
+		if st.otherChoice(node) {
+			return
+		}
+		if i == last && st.resource == "" {
+			entry := c.set(f, self, node, st, v, rep)
+			if withBase == nil {
+				withBase = entry
+			}
+			break
+		}
+		next := st.descend(f, node, rep)
+		if st.list && withBase == nil {
+			withBase = next
+		}
+		if st.resource == "" {
+			node = next
+			continue
+		}
+		to := c.nested(f, self, next, st, i == last, v, rep)
+		if to == nil {
+			return
+		}
+		node, self = to.node, to
+		if i == last && withBase == nil {
+			withBase = next
+		}
+	}
+	if last < 0 && c.sub != nil { // `this`: the section runs on the node itself
+		c.into(f, self, node, v)
+		withBase = node
+	}
+	if c.isDefault && f.run.didSet {
+		f.run.defaulted("default", hl7v2.Place{Segment: self.typ}, c.where.text)
+	}
+	if withBase != nil && (withBase.Kind != fhir.Object || len(withBase.Kids) > 0) {
+		for i := range c.with {
+			c.with[i].constant(f, withBase, self)
+		}
+	}
+}
+
+// descend gives the object at a step, making it when needed.
+func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
+	r := f.run
+	if !st.list {
+		if got := node.Get(st.name); got != nil {
+			return got
+		}
+		next := r.arena.Node(fhir.Object, "")
+		node.Set(st.name, next)
+		return next
+	}
+	key := labelKey{parent: node, label: st.label, segment: f.segment.Index() + 1, rep: max(rep, 1)}
+	if !st.repeats {
+		key.rep = 1
+	}
+	if st.shared {
+		key.segment, key.rep = 0, 0
+	}
+	if got, ok := r.labels[key]; ok {
+		return got
+	}
+	next := r.arena.Node(fhir.Object, "")
+	if st.url != "" {
+		next.Set("url", r.arena.Node(fhir.String, st.url))
+	}
+	r.appendTo(node, st.name, next)
+	r.labels[key] = next
+	return next
+}
+
+func (r *run) appendTo(node *fhir.Node, name string, item *fhir.Node) {
+	list := node.Get(name)
+	if list == nil {
+		list = r.arena.Node(fhir.Array, "")
+		node.Set(name, list)
+	}
+	r.didSet = true
+	item.Name = ""
+	list.Kids = append(list.Kids, item)
+}
+
+// nested makes or finds the resource that a Reference step points to.
+func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last bool, v hl7v2.Value, rep int) *entry {
+	r := f.run
+	if last && c.named != "" {
+		to := f.group.lookup(c.named)
+		if to == nil {
+			return nil
+		}
+		r.refer(at, to)
+		return to
+	}
+	if !last || c.sub == nil {
+		if to := r.referred(at); to != nil {
+			return to
+		}
+		id := fhir.ID(st.resource, self.typ, self.id, st.name, f.ordinal(), strconv.Itoa(st.label), strconv.Itoa(max(rep, 1)))
+		to := r.resource(st.resource, id, records.Key{})
+		r.refer(at, to)
+		return to
+	}
+	if to := r.referred(at); to != nil {
+		c.into(f, to, to.node, v)
+		return to
+	}
+	inner := frame{run: r, segment: f.segment, group: f.group, value: v, self: self}
+	key := c.sub.key(&inner)
+	id := ""
+	if key.Zero() {
+		id = fhir.ID(st.resource, self.typ, self.id, st.name, strconv.Itoa(st.label), string(v.Raw()))
+	} else {
+		id = fhir.ID(st.resource, key.Assigner, key.ID)
+	}
+	to := r.resource(st.resource, id, key)
+	c.into(f, to, to.node, v)
+	r.refer(at, to)
+	return to
+}
+
+// into runs the rule's data type section on a node.
+func (c *crule) into(f *frame, self *entry, node *fhir.Node, v hl7v2.Value) {
+	inner := frame{
+		run: f.run, segment: f.segment, group: f.group, value: v, self: self, base: node,
+		fieldNumber: f.fieldNumber, fieldRep: f.fieldRep, vocabulary: c.table,
+	}
+	if inner.vocabulary == nil {
+		inner.vocabulary = f.vocabulary
+	}
+	c.sub.apply(&inner)
+}
+
+// set puts the value at the last step and gives the node that `with` works on.
+func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.Value, rep int) *fhir.Node {
+	r := f.run
+	r.used = r.used[:0]
+	if st.primitive {
+		made := c.primitive(f, st, v)
+		if made == nil {
+			return nil
+		}
+		return r.setPrimitive(node, st, made)
+	}
+	if c.named != "" {
+		to := f.group.lookup(c.named)
+		if to == nil {
+			return nil
+		}
+		at := r.slot(f, node, st, rep)
+		r.refer(at, to)
+		return at
+	}
+	if c.sub != nil {
+		at := r.slot(f, node, st, rep)
+		c.into(f, self, at, v)
+		return at
+	}
+	made := c.complex(f, st, v)
+	if made == nil {
+		return nil
+	}
+	if st.list && st.label == 0 {
+		for _, have := range node.Get(st.name).Items() {
+			if fhir.Equal(have, made) {
+				r.markUsed()
+				return have
+			}
+		}
+		r.appendTo(node, st.name, made)
+		r.markUsed()
+		return made
+	}
+	at := r.slot(f, node, st, rep)
+	if len(at.Kids) > 0 && (len(at.Kids) > 1 || st.url == "") {
+		if fhir.Equal(at, made) {
+			r.markUsed()
+		}
+		return at
+	}
+	r.didSet = true
+	for _, k := range made.Kids {
+		at.Set(k.Name, k)
+	}
+	r.markUsed()
+	return at
+}
+
+// slot is the node for a complex value: a new list entry when the step has no
+// label, else the one that the label names.
+func (r *run) slot(f *frame, node *fhir.Node, st *cstep, rep int) *fhir.Node {
+	if st.list && st.label == 0 {
+		next := r.arena.Node(fhir.Object, "")
+		r.appendTo(node, st.name, next)
+		return next
+	}
+	return st.descend(f, node, rep)
+}
+
+func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.Node {
+	if st.list {
+		for _, have := range node.Get(st.name).Items() {
+			if have.Text == made.Text {
+				r.markUsed()
+				return node
+			}
+		}
+		r.appendTo(node, st.name, made)
+		r.markUsed()
+		return node
+	}
+	have := node.Get(st.name)
+	if have == nil {
+		node.Set(st.name, made)
+		r.didSet = true
+		r.markUsed()
+	} else if have.Text == made.Text {
+		r.markUsed()
+	}
+	return node
+}
+
+// markUsed marks the values that the last conversion was made of.
+func (r *run) markUsed() {
+	for _, u := range r.used {
+		r.mark(u, leafFound)
+	}
+	r.used = r.used[:0]
+}
+
+// deferred are the references of a make line: they are put when every segment
+// has been read, so that a name means the resource made last in its group.
+type deferred struct {
+	frame frame
+	line  *makeRule
+	made  *entry
+}
+
+// ordinal names a segment by its place among those of its name.
+func (f *frame) ordinal() string {
+	return f.segment.Name() + strconv.Itoa(f.segment.Occurrence())
+}
+
+// otherChoice says whether another alternative of the same choice is set.
+func (st *cstep) otherChoice(node *fhir.Node) bool {
+	for _, name := range st.others {
+		if node.Get(name) != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,250 @@
+package tables
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+)
+
+// A group is a part of a message structure: segments and nested groups, in the
+// standard's order (HL7 v2.5.1 §2.16, abstract message syntax).
+type group struct {
+	name   string
+	items  []item
+	parent *group
+}
+
+type item struct {
+	segment  string // or
+	group    *group
+	optional bool
+	repeats  bool
+}
+
+// parseSyntax reads `MSH [{SFT}] PID [{INSURANCE: IN1 [IN2] }]`: [ ] optional,
+// { } repeating, NAME: the name of the group that the brackets hold.
+func parseSyntax(text string) (*group, error) {
+	words := strings.Fields(strings.NewReplacer("[", " [ ", "]", " ] ", "{", " { ", "}", " } ", ":", " : ").Replace(text))
+	p := &syntaxParser{words: words}
+	root := &group{}
+	if err := p.items(root, ""); err != nil {
+		return nil, err
+	}
+	if p.at < len(words) {
+		return nil, fmt.Errorf("syntax: %q too much", words[p.at])
+	}
+	return root, nil
+}
+
+type syntaxParser struct {
+	words []string
+	at    int
+}
+
+func (p *syntaxParser) items(g *group, closing string) error {
+	for p.at < len(p.words) {
+		w := p.words[p.at]
+		if w == closing {
+			p.at++
+			return nil
+		}
+		it, err := p.item(g)
+		if err != nil {
+			return err
+		}
+		g.items = append(g.items, it)
+	}
+	if closing != "" {
+		return fmt.Errorf("syntax: %s is not closed", closing)
+	}
+	return nil
+}
+
+func (p *syntaxParser) item(parent *group) (item, error) {
+	var it item
+	var closing []string
+	for p.at < len(p.words) && (p.words[p.at] == "[" || p.words[p.at] == "{") {
+		if p.words[p.at] == "[" {
+			it.optional = true
+			closing = append(closing, "]")
+		} else {
+			it.repeats = true
+			closing = append(closing, "}")
+		}
+		p.at++
+	}
+	if p.at >= len(p.words) {
+		return it, fmt.Errorf("syntax: ends in a bracket")
+	}
+	name := p.words[p.at]
+	p.at++
+	if p.at < len(p.words) && p.words[p.at] == ":" {
+		p.at++
+		it.group = &group{name: name, parent: parent}
+		if len(closing) == 0 {
+			return it, fmt.Errorf("syntax: group %s stands in brackets", name)
+		}
+		if err := p.items(it.group, closing[len(closing)-1]); err != nil {
+			return it, err
+		}
+		closing = closing[:len(closing)-1]
+	} else {
+		if len(name) != 3 {
+			return it, fmt.Errorf("syntax: %q is no segment", name)
+		}
+		it.segment = name
+	}
+	for i := len(closing) - 1; i >= 0; i-- {
+		if p.at >= len(p.words) || p.words[p.at] != closing[i] {
+			return it, fmt.Errorf("syntax: expected %s behind %s", closing[i], name)
+		}
+		p.at++
+	}
+	return it, nil
+}
+
+// begins says whether a segment can be the first of a group.
+func (g *group) begins(msg *hl7v2.Message, s hl7v2.Segment) bool {
+	for _, it := range g.items {
+		if it.group != nil && it.group.begins(msg, s) || it.group == nil && s.Is(it.segment) {
+			return true
+		}
+		if !it.optional {
+			return false
+		}
+	}
+	return false
+}
+
+// An instance is a group as it occurs in one message.
+type instance struct {
+	def      *group
+	parent   *instance
+	position int   // index of the last item filled
+	segments []int // of this instance itself, in order
+	named    []named
+	children []*instance
+}
+
+type named struct {
+	name string
+	at   *entry
+}
+
+// lookup finds a named resource here or further out: the one made last.
+func (g *instance) lookup(name string) *entry {
+	for ; g != nil; g = g.parent {
+		for i := len(g.named) - 1; i >= 0; i-- {
+			if g.named[i].name == name {
+				return g.named[i].at
+			}
+		}
+	}
+	return nil
+}
+
+// find gives the segment of this name nearest to from: the last before it in
+// its group, else any in it, else in the enclosing groups.
+func (g *instance) find(msg *hl7v2.Message, name string, from hl7v2.Segment) (hl7v2.Segment, bool) {
+	for ; g != nil; g = g.parent {
+		best := -1
+		for _, i := range g.segments {
+			if msg.Segment(i).Is(name) && (best < 0 || i < from.Index()) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			return msg.Segment(best), true
+		}
+	}
+	return hl7v2.Segment{}, false
+}
+
+// arrange puts every segment of a message into group instances. It follows the
+// structure where the message does, and else takes the nearest open group that
+// can hold the segment; what no group knows stays with the segment before it.
+func arrange(root *group, msg *hl7v2.Message, into []*instance) []*instance {
+	top := &instance{def: root}
+	at := top
+	for i := range msg.Len() {
+		s := msg.Segment(i)
+		next := place(at, msg, s, true)
+		if next == nil {
+			next = place(at, msg, s, false)
+		}
+		if next == nil {
+			next = at
+		} else {
+			at = next
+		}
+		next.segments = append(next.segments, i)
+		into = append(into, next)
+	}
+	return into
+}
+
+// place finds the instance for a segment from the innermost open group
+// outwards; in order means at or behind what was filled last.
+func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *instance {
+	for g := at; g != nil; g = g.parent {
+		for k, it := range g.def.items {
+			if ordered && (k < g.position || k == g.position && it.group == nil && !it.repeats && len(g.segments) > 0 && filled(g, msg, it.segment)) {
+				continue
+			}
+			if it.group == nil && s.Is(it.segment) && (ordered || it.repeats || !filled(g, msg, it.segment) || g.parent == nil) {
+				g.position = k
+				return g
+			}
+			if it.group != nil && it.group.begins(msg, s) {
+				g.position = k
+				return open(g, it.group, msg, s)
+			}
+		}
+	}
+	return nil
+}
+
+func filled(g *instance, msg *hl7v2.Message, name string) bool {
+	for _, i := range g.segments {
+		if msg.Segment(i).Is(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// open starts an instance of a group, down to the one that holds the segment.
+func open(parent *instance, def *group, msg *hl7v2.Message, s hl7v2.Segment) *instance {
+	g := &instance{def: def, parent: parent}
+	parent.children = append(parent.children, g)
+	for k, it := range def.items {
+		if it.group == nil && s.Is(it.segment) {
+			g.position = k
+			return g
+		}
+		if it.group != nil && it.group.begins(msg, s) {
+			g.position = k
+			return open(g, it.group, msg, s)
+		}
+	}
+	return g
+}
+
+// within says whether the instance lies under these group names, the last
+// being the innermost.
+func (g *instance) within(path []string) bool {
+	for i := len(path) - 1; i >= 0; i-- {
+		for g != nil && g.def.name != path[i] {
+			if i == len(path)-1 {
+				return false
+			}
+			g = g.parent
+		}
+		if g == nil {
+			return false
+		}
+		g = g.parent
+	}
+	return true
+}
