@@ -1,0 +1,416 @@
+package records
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// A Folder folds changes into records. It holds no state between calls.
+type Folder struct{ chunk int }
+
+// NewFolder makes a Folder whose merges re-key chunk records a step (0: 256).
+func NewFolder(chunk int) *Folder {
+	if chunk <= 0 {
+		chunk = 256
+	}
+	return &Folder{chunk: chunk}
+}
+
+// fold is one call: an overlay of its own writes over the View.
+type fold struct {
+	*Folder
+	view    View
+	c       *Change
+	out     *Effects
+	written map[string][]byte
+	nodes   map[string]*fhir.Node // the message's resources by "Type/id"
+}
+
+func (f *fold) get(key []byte) ([]byte, error) {
+	if v, ok := f.written[string(key)]; ok {
+		return v, nil
+	}
+	v, err := f.view.Get(key)
+	if err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	return v, nil
+}
+
+func (f *fold) put(key, value []byte) {
+	f.written[string(key)] = value
+	f.out.Writes = append(f.out.Writes, KV{Key: key, Value: value})
+}
+
+// Fold applies a change to the state behind the view. It is pure: the same
+// state and change give the same effects.
+func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
+	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}}
+	if err := run.change(); err != nil {
+		return nil, err
+	}
+	return run.out, nil
+}
+
+func (f *fold) change() error {
+	c := f.c
+	survivors, err := f.rekey()
+	if err != nil {
+		return err
+	}
+	for _, n := range c.Related {
+		f.nodes[n.ResourceType()+"/"+n.ID()] = n
+	}
+	for i := range c.Items {
+		if n := c.Items[i].Resource; n != nil {
+			f.nodes[n.ResourceType()+"/"+n.ID()] = n
+		}
+	}
+	if err := f.hold(); err != nil {
+		return err
+	}
+	for i := range c.Items {
+		if err := f.item(&c.Items[i]); err != nil {
+			return err
+		}
+	}
+	_ = survivors
+	for i := range c.Edges {
+		if err := f.edge(&c.Edges[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve follows merge edges to the surviving key.
+func (f *fold) resolve(kind Kind, key string) (string, error) {
+	for range 64 {
+		next, err := f.get(mergeKey(kind, key))
+		if err != nil || next == nil {
+			return key, err
+		}
+		key = string(next)
+	}
+	return key, nil
+}
+
+// rekey puts a message that speaks of a retired patient under the survivor.
+func (f *fold) rekey() (map[string]string, error) {
+	moved := map[string]string{}
+	for i := range f.c.Items {
+		it := &f.c.Items[i]
+		if it.Kind != Patient {
+			continue
+		}
+		key, err := f.resolve(Patient, it.Key.String())
+		if err != nil || key == it.Key.String() {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		survivor, err := f.load(Patient, key)
+		if err != nil {
+			return nil, err
+		}
+		if survivor == nil {
+			continue
+		}
+		from, to := "Patient/"+it.Resource.ID(), "Patient/"+survivor.resource.ID()
+		moved[from] = to
+		it.Resource = it.Resource.Clone()
+		it.Resource.Set("id", fhir.NewString(survivor.resource.ID()))
+		keepIdentifiers(it.Resource, survivor.resource)
+		it.Key, it.Raw = survivor.key, nil
+		if f.c.Subject != nil {
+			f.c.Subject.Key = survivor.key
+		}
+	}
+	if len(moved) == 0 {
+		return moved, nil
+	}
+	for i := range f.c.Items {
+		if it := &f.c.Items[i]; it.Kind != Patient {
+			it.Resource = it.Resource.Clone()
+			redirect(it.Resource, moved)
+			it.Raw = nil
+		}
+	}
+	for i, n := range f.c.Related {
+		n = n.Clone()
+		redirect(n, moved)
+		f.c.Related[i] = n
+	}
+	return moved, nil
+}
+
+// keepIdentifiers puts the identifiers of the record that the message lacks
+// behind its own.
+func keepIdentifiers(into, from *fhir.Node) {
+	for _, id := range from.Get("identifier").Items() {
+		known := false
+		for _, mine := range into.Get("identifier").Items() {
+			known = known || mine.Str("system") == id.Str("system") && mine.Str("value") == id.Str("value")
+		}
+		if !known {
+			into.Append("identifier", id.Clone())
+		}
+	}
+	if link := from.Get("link"); link != nil && into.Get("link") == nil {
+		into.Set("link", link.Clone())
+	}
+}
+
+// redirect changes references.
+func redirect(n *fhir.Node, moved map[string]string) {
+	if n.Kind == fhir.String && n.Name == "reference" {
+		if to, ok := moved[n.Text]; ok {
+			n.Text = to
+		}
+	}
+	for _, k := range n.Kids {
+		redirect(k, moved)
+	}
+}
+
+// hold keeps the message's other resources for GET and for later records.
+func (f *fold) hold() error {
+	for _, n := range f.c.Related {
+		if !held(n.ResourceType()) {
+			continue
+		}
+		key := resourceKey(n.ResourceType() + "/" + n.ID())
+		next := n.JSON()
+		old, err := f.get(key)
+		if err != nil {
+			return err
+		}
+		if string(old) != string(next) {
+			f.put(key, next)
+		}
+	}
+	return nil
+}
+
+// held says which resources outlive their message.
+func held(resourceType string) bool {
+	return resourceType != "MessageHeader" && resourceType != "Provenance" && resourceType != "Bundle"
+}
+
+func (f *fold) load(kind Kind, key string) (*state, error) {
+	data, err := f.get(recordKey(kind, key))
+	if err != nil || data == nil {
+		return nil, err
+	}
+	return decodeState(data)
+}
+
+// find resolves an item to the record it speaks of: by merge edges, then by any
+// of its identifiers.
+func (f *fold) find(it *Item) (*state, error) {
+	keys := append([]Key{it.Key}, it.Alternate...)
+	for _, k := range keys {
+		name, err := f.resolve(it.Kind, k.String())
+		if err != nil {
+			return nil, err
+		}
+		if alias, err := f.get(aliasKey(it.Kind, name)); err != nil {
+			return nil, err
+		} else if alias != nil {
+			name = string(alias)
+		}
+		s, err := f.load(it.Kind, name)
+		if s != nil || err != nil {
+			return s, err
+		}
+	}
+	return nil, nil
+}
+
+// item folds one item.
+func (f *fold) item(it *Item) error {
+	s, err := f.find(it)
+	if err != nil {
+		return err
+	}
+	born := s == nil
+	if born {
+		s = &state{kind: it.Kind, key: it.Key, stamps: map[string]string{}}
+		s.subject = it.Key.String()
+		if it.Kind != Patient && f.c.Subject != nil {
+			s.subject = f.c.Subject.Key.String()
+		}
+		s.born = s.subject
+	} else if it.Kind != Patient && f.c.Subject != nil && s.subject != f.c.Subject.Key.String() && !s.late(f.c.Stamp) {
+		if err := f.moveSubject(s, f.c.Subject.Key.String()); err != nil {
+			return err
+		}
+	}
+	for _, k := range append([]Key{it.Key}, it.Alternate...) {
+		if k.String() != s.key.String() {
+			f.put(aliasKey(it.Kind, k.String()), []byte(s.key.String()))
+		}
+	}
+	before, late := s.resource, s.late(f.c.Stamp)
+	oldState, oldEncoded := s.state, []byte(nil)
+	if !born {
+		oldEncoded = s.encode()
+	}
+	prepare(it, s, born)
+	s.merge(it, f.c.Stamp, before)
+	s.transit(it, f.c.Stamp, born)
+	s.seen(f.c.Stamp)
+	changed := fhir.Diff(before, s.resource)
+	if !born && !late && len(changed) == 0 && s.state == oldState {
+		if string(s.encode()) != string(oldEncoded) {
+			f.put(recordKey(s.kind, s.key.String()), s.encode())
+		}
+		return nil
+	}
+	v := version{it: it, born: born, late: late, before: before, previous: oldState, changed: changed}
+	return f.publish(s, &v)
+}
+
+func (f *fold) moveSubject(s *state, to string) error {
+	f.put(append(subjectKey(s.subject), recordKey(s.kind, s.key.String())...), nil)
+	s.subject = to
+	return nil
+}
+
+// merge takes the message's elements over the record's, element group by
+// element group, each only from a message that is not older than the one of
+// the same sender that set it before. So every order of one sender's messages
+// ends in one resource.
+func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
+	if it.Resource == nil {
+		return
+	}
+	if before == nil {
+		s.resource = it.Resource.Clone()
+		s.resource.Name = ""
+		for _, g := range groups(s.resource) {
+			s.newer(st, g.path)
+		}
+		for _, path := range it.Deletes {
+			s.newer(st, path)
+		}
+		s.raw = it.Raw
+		return
+	}
+	next := before.Clone()
+	touched := false
+	for _, g := range groups(it.Resource) {
+		if s.newer(st, g.path) && !fhir.Equal(at(next, g.path), g.node) {
+			put(next, g.path, g.node.Clone())
+			touched = true
+		}
+	}
+	deletes := it.Deletes
+	if it.Action == Snapshot {
+		for _, g := range groups(before) {
+			if at(it.Resource, g.path) == nil {
+				deletes = append(deletes, g.path)
+			}
+		}
+	}
+	for _, path := range deletes {
+		if s.newer(st, path) && at(next, path) != nil {
+			put(next, path, nil)
+			touched = true
+		}
+	}
+	if touched {
+		next.Prune()
+		s.raw = it.Raw
+	}
+	s.resource = next
+}
+
+type element struct {
+	path string
+	node *fhir.Node
+}
+
+// groups are the parts of a resource that a message sets as one: its elements,
+// and the parts of the elements that several messages fill bit by bit.
+func groups(n *fhir.Node) []element {
+	out := make([]element, 0, len(n.Kids))
+	for _, k := range n.Kids {
+		switch k.Name {
+		case "resourceType", "id", "meta":
+		case "period", "hospitalization", "servicePeriod":
+			for _, sub := range k.Kids {
+				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
+			}
+		default:
+			out = append(out, element{path: k.Name, node: k})
+		}
+	}
+	return out
+}
+
+func at(n *fhir.Node, path string) *fhir.Node {
+	first, rest, nested := strings.Cut(path, ".")
+	n = n.Get(first)
+	if nested {
+		return n.Get(rest)
+	}
+	return n
+}
+
+func put(n *fhir.Node, path string, v *fhir.Node) {
+	first, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		n.Set(first, v)
+		return
+	}
+	child := n.Get(first)
+	if child == nil {
+		if v == nil {
+			return
+		}
+		child = fhir.NewObject()
+		n.Set(first, child)
+	}
+	child.Set(rest, v)
+}
+
+// transit sets the state: the one that the newest message of a sender asked
+// for, by its trigger or by the resource's status.
+func (s *state) transit(it *Item, st Stamp, born bool) {
+	asked := it.State
+	if asked == "" {
+		asked = statusOf(it.Kind, it.Resource)
+		if it.Kind == Encounter && !born {
+			return // an update speaks of no state
+		}
+		if it.Kind == Encounter || it.Kind == Patient {
+			if s.state == "" { // a default until a trigger says otherwise
+				s.state = asked
+			}
+			return
+		}
+	}
+	if asked == "" || refused(s, it, asked) || !s.newer(st, "@state") {
+		return
+	}
+	if asked != s.state {
+		s.previous = s.state
+	}
+	s.state = asked
+}
+
+// refused keeps a no-show that comes after an arrival from undoing it
+// (scheduling: conflict, the arrival is kept).
+func refused(s *state, it *Item, asked string) bool {
+	if it.Kind == Appointment && asked == "noshow" {
+		switch s.state {
+		case "arrived", "checked-in", "fulfilled":
+			return true
+		}
+	}
+	return false
+}
