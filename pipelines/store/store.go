@@ -1,0 +1,444 @@
+// Package store keeps journal, deduplication index, record state, outbox,
+// outcomes and quarantine in one Pebble database, so that what belongs together
+// is written together.
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/s2"
+
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+// The key spaces. Numbers are big-endian, so that key order is journal order.
+const (
+	spaceJournal    = 'j' // position → entry
+	spaceOutcome    = 'o' // position → outcome
+	spaceDedup      = 'd' // digest → position, received
+	spaceState      = 'k' // the records' own keys
+	spaceOutbox     = 'b' // number → event
+	spaceQuarantine = 'q' // position → entry
+	spaceMeta       = 'c' // names
+)
+
+// Options say how a store is opened.
+type Options struct {
+	FS       vfs.FS // nil: the disk
+	ReadOnly bool
+	// Fatal ends the process: a write to the log failed, so nothing may be
+	// answered any more. It must not return.
+	Fatal func(format string, args ...any)
+}
+
+// A Store is one partition's state.
+type Store struct {
+	db       *pebble.DB
+	last     uint64 // last position in the journal, owned by the committer
+	appends  chan *appendRequest
+	done     chan struct{}
+	stopping chan struct{}
+	mu       sync.Mutex
+	grown    chan struct{} // closed and replaced when the journal grows
+	tail     atomic.Uint64
+	full     atomic.Bool
+}
+
+type appendRequest struct {
+	entry []byte
+	pos   uint64
+	err   chan error
+}
+
+type logger struct{ fatal func(string, ...any) }
+
+func (logger) Infof(string, ...any)  {}
+func (logger) Errorf(string, ...any) {}
+
+// Fatalf is what Pebble calls when its log cannot be written.
+func (l logger) Fatalf(format string, args ...any) {
+	if l.fatal != nil {
+		l.fatal(format, args...)
+	}
+	fmt.Fprintf(os.Stderr, "liaison: the store cannot be written: "+format+"\n", args...)
+	os.Exit(1)
+}
+
+// Open opens or makes the store in a directory.
+func Open(dir string, o Options) (*Store, error) {
+	cache := pebble.NewCache(32 << 20)
+	defer cache.Unref()
+	options := &pebble.Options{
+		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: 32 << 20,
+		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
+		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
+	}
+	db, err := pebble.Open(filepath.Join(dir, "store"), options)
+	if err != nil {
+		return nil, fmt.Errorf("open store in %s: %w", dir, err)
+	}
+	s := &Store{db: db, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
+	if s.last, err = s.lastNumber(spaceJournal); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if n, err := s.number("journal-base"); err == nil && n > s.last {
+		s.last = n
+	}
+	s.tail.Store(s.last)
+	if o.ReadOnly {
+		close(s.done)
+	} else {
+		go s.commitAppends()
+	}
+	return s, nil
+}
+
+// Close waits for appends under way and closes the database.
+func (s *Store) Close() error {
+	select {
+	case <-s.stopping:
+	default:
+		close(s.stopping)
+	}
+	<-s.done
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+func key(space byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{space}, n)
+}
+
+func (s *Store) lastNumber(space byte) (uint64, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+	if err != nil {
+		return 0, fmt.Errorf("read store: %w", err)
+	}
+	defer it.Close()
+	if !it.Last() {
+		return 0, it.Error()
+	}
+	return binary.BigEndian.Uint64(it.Key()[1:]), nil
+}
+
+func (s *Store) get(k []byte) ([]byte, error) {
+	v, closer, err := s.db.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read store: %w", err)
+	}
+	out := bytes.Clone(v)
+	if out == nil {
+		out = []byte{}
+	}
+	return out, closer.Close()
+}
+
+func (s *Store) number(name string) (uint64, error) {
+	v, err := s.get(append([]byte{spaceMeta}, name...))
+	if err != nil || len(v) != 8 {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// Number reads a named counter: the checkpoint, the outbox cursor.
+func (s *Store) Number(name string) (uint64, error) { return s.number(name) }
+
+// SetFull says whether appends are refused for want of room.
+func (s *Store) SetFull(full bool) { s.full.Store(full) }
+
+// Append puts an entry behind the journal and returns when it is on disk. Many
+// callers share one fsync.
+func (s *Store) Append(entry []byte) (uint64, error) {
+	if s.full.Load() {
+		return 0, pipelines.ErrFull
+	}
+	r := &appendRequest{entry: entry, err: make(chan error, 1)}
+	select {
+	case s.appends <- r:
+	case <-s.stopping:
+		return 0, pipelines.ErrClosed
+	}
+	select {
+	case err := <-r.err:
+		return r.pos, err
+	case <-s.done:
+		select {
+		case err := <-r.err:
+			return r.pos, err
+		default:
+			return 0, pipelines.ErrClosed
+		}
+	}
+}
+
+func (s *Store) commitAppends() {
+	defer close(s.done)
+	var group []*appendRequest
+	for {
+		group = group[:0]
+		select {
+		case r := <-s.appends:
+			group = append(group, r)
+		case <-s.stopping:
+			select {
+			case r := <-s.appends:
+				group = append(group, r)
+			default:
+				return
+			}
+		}
+		for size := len(group[0].entry); size < 4<<20 && len(group) < 1024; {
+			select {
+			case r := <-s.appends:
+				group = append(group, r)
+				size += len(r.entry)
+				continue
+			default:
+			}
+			break
+		}
+		s.commitGroup(group)
+	}
+}
+
+func (s *Store) commitGroup(group []*appendRequest) {
+	b := s.db.NewBatch()
+	pos := s.last
+	var err error
+	for _, r := range group {
+		pos++
+		r.pos = pos
+		if err = b.Set(key(spaceJournal, pos), r.entry, nil); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	if err == nil {
+		s.last = pos
+		s.tail.Store(pos)
+		s.mu.Lock()
+		close(s.grown)
+		s.grown = make(chan struct{})
+		s.mu.Unlock()
+	} else {
+		err = fmt.Errorf("append to journal: %w", err)
+	}
+	for _, r := range group {
+		r.err <- err
+	}
+}
+
+// Tail is the last position in the journal.
+func (s *Store) Tail() uint64 { return s.tail.Load() }
+
+// Grown gives a channel that closes when the journal grows.
+func (s *Store) Grown() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grown
+}
+
+// Entries visits journal entries from a position on, until visit says stop. The
+// bytes are valid during the visit only.
+func (s *Store) Entries(from uint64, visit func(pos uint64, entry []byte) (bool, error)) error {
+	return s.scan(spaceJournal, from, visit)
+}
+
+// Outbox visits events from a number on.
+func (s *Store) Outbox(from uint64, visit func(n uint64, event []byte) (bool, error)) error {
+	return s.scan(spaceOutbox, from, visit)
+}
+
+// Quarantine visits quarantined messages from a position on.
+func (s *Store) Quarantine(from uint64, visit func(pos uint64, info []byte) (bool, error)) error {
+	return s.scan(spaceQuarantine, from, visit)
+}
+
+func (s *Store) scan(space byte, from uint64, visit func(uint64, []byte) (bool, error)) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: key(space, from), UpperBound: []byte{space + 1}})
+	if err != nil {
+		return fmt.Errorf("read store: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		more, err := visit(binary.BigEndian.Uint64(it.Key()[1:]), it.Value())
+		if err != nil || !more {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// Entry reads one journal entry, nil where there is none.
+func (s *Store) Entry(pos uint64) ([]byte, error) { return s.get(key(spaceJournal, pos)) }
+
+// Outcome reads a message's outcome; false while it has none.
+func (s *Store) Outcome(pos uint64) (pipelines.Outcome, bool, error) {
+	var o pipelines.Outcome
+	v, err := s.get(key(spaceOutcome, pos))
+	if err != nil || v == nil {
+		return o, false, err
+	}
+	return o, true, json.Unmarshal(v, &o)
+}
+
+// Seen reads the deduplication index.
+func (s *Store) Seen(digest [32]byte) (pos uint64, received time.Time, ok bool, err error) {
+	v, err := s.get(append([]byte{spaceDedup}, digest[:]...))
+	if err != nil || len(v) != 16 {
+		return 0, time.Time{}, false, err
+	}
+	return binary.BigEndian.Uint64(v), time.Unix(0, int64(binary.BigEndian.Uint64(v[8:]))), true, nil
+}
+
+// A Batch is one atomic write.
+type Batch struct {
+	s *Store
+	b *pebble.Batch
+}
+
+// NewBatch starts one.
+func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.db.NewBatch()} }
+
+// State writes the records' own keys.
+func (b *Batch) State(writes []records.KV) error {
+	for _, kv := range writes {
+		k := append([]byte{spaceState}, kv.Key...)
+		var err error
+		if kv.Value == nil {
+			err = b.b.Delete(k, nil)
+		} else {
+			err = b.b.Set(k, kv.Value, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+	}
+	return nil
+}
+
+// Event puts an event into the outbox, compressed.
+func (b *Batch) Event(n uint64, event []byte) error {
+	return wrap(b.b.Set(key(spaceOutbox, n), s2.Encode(nil, event), nil))
+}
+
+// DecodeEvent reads what Event wrote.
+func DecodeEvent(stored []byte) ([]byte, error) {
+	out, err := s2.Decode(nil, stored)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	return out, nil
+}
+
+// Outcome writes a message's fate.
+func (b *Batch) Outcome(pos uint64, o pipelines.Outcome) error {
+	v, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("write outcome: %w", err)
+	}
+	return wrap(b.b.Set(key(spaceOutcome, pos), v, nil))
+}
+
+// Remember writes the deduplication index.
+func (b *Batch) Remember(digest [32]byte, pos uint64, received time.Time) error {
+	v := binary.BigEndian.AppendUint64(nil, pos)
+	v = binary.BigEndian.AppendUint64(v, uint64(received.UnixNano()))
+	return wrap(b.b.Set(append([]byte{spaceDedup}, digest[:]...), v, nil))
+}
+
+// Number writes a named counter.
+func (b *Batch) Number(name string, n uint64) error {
+	return wrap(b.b.Set(append([]byte{spaceMeta}, name...), binary.BigEndian.AppendUint64(nil, n), nil))
+}
+
+// Meta writes a named value; nil deletes it.
+func (b *Batch) Meta(name string, value []byte) error {
+	if value == nil {
+		return wrap(b.b.Delete(append([]byte{spaceMeta}, name...), nil))
+	}
+	return wrap(b.b.Set(append([]byte{spaceMeta}, name...), value, nil))
+}
+
+// Meta reads a named value.
+func (s *Store) Meta(name string) ([]byte, error) { return s.get(append([]byte{spaceMeta}, name...)) }
+
+// Quarantine writes or, with nil, takes out a quarantined message.
+func (b *Batch) Quarantine(pos uint64, info []byte) error {
+	if info == nil {
+		return wrap(b.b.Delete(key(spaceQuarantine, pos), nil))
+	}
+	return wrap(b.b.Set(key(spaceQuarantine, pos), info, nil))
+}
+
+func wrap(err error) error {
+	if err != nil {
+		return fmt.Errorf("write store: %w", err)
+	}
+	return nil
+}
+
+// Commit makes the batch durable, all or nothing.
+func (b *Batch) Commit() error {
+	if err := b.b.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// Retain drops journal, outcome and outbox entries below the given numbers.
+func (s *Store) Retain(position, event uint64) error {
+	b := s.db.NewBatch()
+	err := errors.Join(
+		b.DeleteRange(key(spaceJournal, 0), key(spaceJournal, position), nil),
+		b.DeleteRange(key(spaceOutcome, 0), key(spaceOutcome, position), nil),
+		b.DeleteRange(key(spaceOutbox, 0), key(spaceOutbox, event), nil),
+		b.Set(append([]byte{spaceMeta}, "journal-base"...), binary.BigEndian.AppendUint64(nil, position-1), nil),
+	)
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	return wrap(err)
+}
+
+// Get implements records.View.
+func (s *Store) Get(k []byte) ([]byte, error) { return s.get(append([]byte{spaceState}, k...)) }
+
+// Scan implements records.View.
+func (s *Store) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
+	lower := append([]byte{spaceState}, prefix...)
+	upper := append(bytes.Clone(lower), 0xff)
+	if after != nil {
+		lower = append(append([]byte{spaceState}, after...), 0)
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, fmt.Errorf("read store: %w", err)
+	}
+	defer it.Close()
+	var out []records.KV
+	for ok := it.First(); ok && len(out) < limit; ok = it.Next() {
+		out = append(out, records.KV{Key: bytes.Clone(it.Key()[1:]), Value: bytes.Clone(it.Value())})
+	}
+	return out, it.Error()
+}
