@@ -1,0 +1,162 @@
+package records
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// A FHIRRequest is what a FHIR client sent.
+type FHIRRequest struct {
+	Method      string    `json:"method"` // POST, PUT
+	Type        string    `json:"type"`   // "" for a Bundle at the base
+	ID          string    `json:"id,omitempty"`
+	IfNoneExist string    `json:"ifNoneExist,omitempty"`
+	Body        []byte    `json:"-"`
+	Origin      Origin    `json:"-"`
+	Received    time.Time `json:"-"`
+}
+
+// Identify gives the type and id under which each resource of a request is
+// held, in the order of the request: deterministic, so that a repeated POST
+// finds what the first one made.
+func Identify(req FHIRRequest) ([]string, error) {
+	entries, _, err := req.entries()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = e.ref
+	}
+	return out, nil
+}
+
+type intakeEntry struct {
+	node *fhir.Node
+	ref  string // Type/id
+	put  bool
+	same bool // the bytes are carried unchanged: a lone resource with its id
+}
+
+// entries reads the resources and resolves urn:uuid references among them.
+func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
+	root, err := fhir.ParseJSON(req.Body)
+	if err != nil {
+		return nil, "", fmt.Errorf("read FHIR: %w", err)
+	}
+	typ := root.ResourceType()
+	if typ == "" {
+		return nil, "", fmt.Errorf("read FHIR: no resourceType")
+	}
+	if typ != "Bundle" || req.Type == "Bundle" {
+		e := intakeEntry{node: root, put: req.Method == "PUT"}
+		e.ref = typ + "/" + req.identity(root, req.ID, req.IfNoneExist)
+		e.same = root.ID() != "" && e.ref == typ+"/"+root.ID()
+		return []intakeEntry{e}, typ, nil
+	}
+	var out []intakeEntry
+	moved := map[string]string{}
+	for _, item := range root.Get("entry").Items() {
+		n := item.Get("resource")
+		if n == nil {
+			continue
+		}
+		n.Name = ""
+		method, url := item.Str("request.method"), item.Str("request.url")
+		id := ""
+		if method == "PUT" {
+			_, id, _ = strings.Cut(url, "/")
+		} else if method == "" || fhir.IsUUID(strings.TrimPrefix(item.Str("fullUrl"), "urn:uuid:")) {
+			id = n.ID()
+		}
+		e := intakeEntry{node: n, put: method == "PUT"}
+		e.ref = n.ResourceType() + "/" + req.identity(n, id, item.Str("request.ifNoneExist"))
+		if full := item.Str("fullUrl"); full != "" {
+			moved[full] = e.ref
+		}
+		out = append(out, e)
+	}
+	for i := range out {
+		redirect(out[i].node, moved)
+		_, id, _ := strings.Cut(out[i].ref, "/")
+		out[i].node.Set("id", fhir.NewString(id))
+	}
+	return out, typ, nil
+}
+
+// identity is the id of a resource: its own, else made of its business
+// identifier, of the condition it was created under, or of its content.
+func (req FHIRRequest) identity(n *fhir.Node, id, condition string) string {
+	typ := n.ResourceType()
+	if id != "" {
+		return id
+	}
+	if condition != "" {
+		return fhir.ID(typ, "if-none-exist", req.Origin.Source, condition)
+	}
+	if k := keyOf(n, req.Origin.Source); k.Type != "id" && KindOf(typ) != "" && n.Get("identifier") != nil {
+		return fhir.ID(typ, k.Assigner, k.ID)
+	}
+	return fhir.ID(typ, "content", req.Origin.Source, string(n.JSON()))
+}
+
+// keyOf is the business key of a resource: its first identifier with a system,
+// a medical record number before others, else its id at the source.
+func keyOf(n *fhir.Node, source string) Key {
+	best := Key{}
+	for _, id := range n.Get("identifier").Items() {
+		k := Key{Type: id.Str("type.coding[0].code"), Assigner: id.Str("system"), ID: id.Str("value")}
+		if k.ID == "" || k.Assigner == "" {
+			continue
+		}
+		if best.Zero() || k.Type == "MR" && best.Type != "MR" {
+			best = k
+		}
+	}
+	if best.Zero() {
+		return Key{Type: "id", Assigner: "urn:x-liaison:source:" + source, ID: n.ID()}
+	}
+	return best
+}
+
+// FromFHIR makes a change of FHIR resources, on the same way as v2's.
+func FromFHIR(req FHIRRequest) (*Change, error) {
+	entries, typ, err := req.entries()
+	if err != nil {
+		return nil, err
+	}
+	c := &Change{Origin: req.Origin, Received: req.Received, ZoneSource: "explicit", Pipeline: req.Origin.Source, Version: "1"}
+	c.Origin.Message = "FHIR " + typ
+	c.Occurred = req.Received.UTC().Format(time.RFC3339)
+	c.Stamp = Stamp{Sender: "fhir|" + req.Origin.Source, Order: "t" + req.Received.UTC().Format("20060102150405.0000") + fmt.Sprintf("%020d", req.Origin.Journal)}
+	for i := range entries {
+		e := &entries[i]
+		_, id, _ := strings.Cut(e.ref, "/")
+		raw := []byte(nil)
+		if e.same {
+			raw = req.Body
+		} else {
+			e.node.Set("id", fhir.NewString(id))
+		}
+		kind := KindOf(e.node.ResourceType())
+		if kind == "" {
+			c.Related = append(c.Related, e.node)
+			continue
+		}
+		it := Item{Kind: kind, Key: keyOf(e.node, req.Origin.Source), Action: Snapshot, State: statusOf(kind, e.node), Resource: e.node, Raw: raw}
+		if !e.put && req.Method != "PUT" {
+			it.Action = Upsert
+		}
+		if kind == Patient && c.Subject == nil {
+			c.Subject = &Subject{Key: it.Key, IDs: e.node.Get("identifier").Items()}
+		}
+		c.Items = append(c.Items, it)
+	}
+	if len(c.Items)+len(c.Related) == 0 {
+		return nil, fmt.Errorf("read FHIR: a Bundle without resources")
+	}
+	return c, nil
+}

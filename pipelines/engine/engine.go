@@ -1,0 +1,233 @@
+// Package engine takes messages into the journal, and the journal in its order
+// through deduplication, mapping and folding to the outbox, and the outbox to
+// Kafka. One write makes state, events, outcome and checkpoint durable
+// together, so a crash at any point repeats work but never its effect.
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/store"
+)
+
+// A Pipeline is how one source's messages are read.
+type Pipeline struct {
+	Source          string
+	Mapper          *tables.Mapper
+	Location        *time.Location
+	DefaultCharset  string
+	DefaultAssigner string
+	Systems         map[string]string
+	ProcessingIDs   []string // MSH-11 that may pass; empty: P and none
+	Application     string   // MSH-5 that the source must address; "": any
+	Facility        string   // MSH-6
+}
+
+// Config says how an engine works.
+type Config struct {
+	Dir           string // its data
+	Window        time.Duration
+	Workers       int // parallel parsing and mapping; 0: two
+	Batch         int // messages a write; 0: 256
+	Retention     time.Duration
+	RetentionSize int64
+	FreeSpace     uint64                                                // bytes of the volume below which nothing is taken
+	Housekeeping  time.Duration                                         // how often space and retention are looked at; 0: 1 s
+	Check         func(resource []byte) (place, reason string, ok bool) // the inbound FHIR gate; nil: none
+	Failpoint     func(name string)                                     // nil outside fault tests
+	Log           *slog.Logger
+	Registry      prometheus.Registerer
+}
+
+// An Engine is one partition's worker: Intake, Outcomes, and the way to Kafka.
+type Engine struct {
+	cfg                              Config
+	store                            *store.Store
+	filter                           pipelines.EarlyFilter
+	publisher                        pipelines.Publisher
+	pipelines                        map[string]*Pipeline
+	folder                           *records.Folder
+	hmacKey                          []byte
+	metrics                          *metrics
+	outbox                           chan struct{} // a token when events were written
+	mu                               sync.Mutex
+	waiters                          map[uint64][]chan struct{}
+	checkpoint, lastEvent, published uint64
+	remember                         chan pipelines.FilterEntry
+	skip                             map[string]bool // event ids that the topics hold beyond the stored offsets
+	offsets                          offsets
+}
+
+// New opens the engine's data. filter may be nil.
+func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pipelines.Publisher, sources []*Pipeline) (*Engine, error) {
+	if cfg.Batch <= 0 {
+		cfg.Batch = 256
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = 2
+	}
+	if cfg.Window <= 0 {
+		cfg.Window = 7 * 24 * time.Hour
+	}
+	if cfg.Housekeeping <= 0 {
+		cfg.Housekeeping = time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0),
+		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
+		skip: map[string]bool{},
+	}
+	for _, p := range sources {
+		e.pipelines[p.Source] = p
+	}
+	var err error
+	if e.checkpoint, err = s.Number("checkpoint"); err != nil {
+		return nil, err
+	}
+	if e.lastEvent, err = s.Number("events"); err != nil {
+		return nil, err
+	}
+	if e.published, err = s.Number("published"); err != nil {
+		return nil, err
+	}
+	if e.hmacKey, err = siteKey(cfg.Dir, e.lastEvent > 0); err != nil {
+		return nil, err
+	}
+	e.metrics = newMetrics(cfg.Registry, e)
+	return e, nil
+}
+
+// siteKey reads the key of the Kafka keys, or makes it once. Data without its
+// key is an error: a new key would move every record to another partition.
+func siteKey(dir string, hasData bool) ([]byte, error) {
+	name := filepath.Join(dir, "site.key")
+	key, err := os.ReadFile(name)
+	switch {
+	case err == nil && len(key) == 32:
+		return key, nil
+	case err == nil:
+		return nil, fmt.Errorf("%s is not 32 bytes", name)
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("read site key: %w", err)
+	case hasData:
+		return nil, fmt.Errorf("%s is gone, but its data is here: bring the key back", name)
+	}
+	key = make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("make site key: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make site key: %w", err)
+	}
+	if err := os.WriteFile(name, key, 0o600); err != nil {
+		return nil, fmt.Errorf("make site key: %w", err)
+	}
+	return key, nil
+}
+
+// SiteKey is the key that Kafka keys and filter entries are made with.
+func (e *Engine) SiteKey() []byte { return e.hmacKey }
+
+// Run works until ctx is done, then drains: what is in the journal becomes
+// events. What Kafka does not take by then waits for the next start.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.resume(); err != nil {
+		return err
+	}
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	group, groupCtx := errgroup.WithContext(work)
+	processed := make(chan struct{})
+	group.Go(func() error {
+		defer close(processed)
+		return e.process(groupCtx, ctx.Done())
+	})
+	group.Go(func() error { return e.publish(groupCtx, processed) })
+	group.Go(func() error { return e.keepHouse(groupCtx, processed) })
+	group.Go(func() error { return e.remembering(groupCtx, processed) })
+	return group.Wait()
+}
+
+func (e *Engine) failpoint(name string) {
+	if e.cfg.Failpoint != nil {
+		e.cfg.Failpoint(name)
+	}
+}
+
+// Wait implements pipelines.Outcomes.
+func (e *Engine) Wait(ctx context.Context, position uint64) (pipelines.Outcome, error) {
+	for {
+		e.mu.Lock()
+		done := make(chan struct{})
+		pending := position > e.checkpoint
+		if pending {
+			e.waiters[position] = append(e.waiters[position], done)
+		}
+		e.mu.Unlock()
+		if !pending {
+			o, _, err := e.store.Outcome(position)
+			if o.Status == "" {
+				o.Status = pipelines.Published // older than what is kept
+			}
+			return o, err
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return pipelines.Outcome{Status: pipelines.Pending}, fmt.Errorf("wait for the outcome: %w", ctx.Err())
+		}
+	}
+}
+
+// reached wakes who waits for positions up to the checkpoint.
+func (e *Engine) reached(checkpoint, lastEvent uint64) {
+	e.mu.Lock()
+	e.checkpoint, e.lastEvent = checkpoint, lastEvent
+	for pos, list := range e.waiters {
+		if pos <= checkpoint {
+			for _, done := range list {
+				close(done)
+			}
+			delete(e.waiters, pos)
+		}
+	}
+	e.mu.Unlock()
+	select {
+	case e.outbox <- struct{}{}:
+	default:
+	}
+}
+
+// Progress gives the journal's last position, the last that has its outcome,
+// the last event, and the last event on Kafka.
+func (e *Engine) Progress() (tail, checkpoint, event, published uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.store.Tail(), e.checkpoint, e.lastEvent, e.published
+}
+
+// ReadResource gives a held resource and its version, nil where there is none.
+func (e *Engine) ReadResource(_ context.Context, resourceType, id string) ([]byte, uint64, error) {
+	data, version, err := records.LookupResource(e.store, resourceType, id)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", resourceType, err)
+	}
+	return data, version, nil
+}

@@ -1,0 +1,419 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/store"
+)
+
+// A prepared entry is one that was parsed and mapped, which needs no order.
+type prepared struct {
+	entry   *entry
+	target  *entry // what a retry runs: the quarantined message
+	change  *records.Change
+	result  *tables.Result
+	mapper  *tables.Mapper
+	problem *problem
+	head    hl7v2.Header
+}
+
+// A problem is why a message goes to quarantine.
+type problem struct{ Reason, Place, Text string }
+
+// process takes the journal in batches until stop closes and nothing is left.
+func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
+	for {
+		grown := e.store.Grown()
+		n, err := e.batch()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			continue
+		}
+		select {
+		case <-grown:
+		case <-stop:
+			if e.store.Tail() == e.current() {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (e *Engine) current() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.checkpoint
+}
+
+// batch processes the next entries and says how many there were.
+func (e *Engine) batch() (int, error) {
+	from := e.current() + 1
+	if from > e.store.Tail() {
+		return 0, nil
+	}
+	var list []*prepared
+	size := 0
+	err := e.store.Entries(from, func(pos uint64, data []byte) (bool, error) {
+		en, err := decodeEntry(pos, bytes.Clone(data))
+		p := &prepared{entry: en}
+		if err != nil {
+			p.entry = &entry{Type: "message", pos: pos, raw: bytes.Clone(data)}
+			p.problem = &problem{Reason: "journal-damaged", Text: err.Error()}
+		}
+		list = append(list, p)
+		size += len(data)
+		return len(list) < e.cfg.Batch && size < 8<<20, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read journal: %w", err)
+	}
+	if len(list) == 0 {
+		return 0, nil
+	}
+	e.prepareAll(list)
+	return len(list), e.fold(list)
+}
+
+// prepareAll parses and maps in parallel.
+func (e *Engine) prepareAll(list []*prepared) {
+	var wg sync.WaitGroup
+	next := make(chan *prepared, len(list))
+	for _, p := range list {
+		next <- p
+	}
+	close(next)
+	for range min(e.cfg.Workers, len(list)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for p := range next {
+				e.prepare(p)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// prepare turns one entry into a change, or into a problem. A panic is a
+// problem of this message alone.
+func (e *Engine) prepare(p *prepared) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			p.change, p.problem = nil, &problem{Reason: "panic", Text: "the message could not be processed"}
+		}
+	}()
+	if p.problem != nil || p.entry.Type == "drop" {
+		return
+	}
+	p.target = p.entry
+	if p.entry.Type == "retry" {
+		q, err := e.quarantined(p.entry.Of)
+		if err != nil || q == nil {
+			return // nothing to retry any more
+		}
+		p.target = q.entry()
+		if len(p.entry.raw) > 0 { // edited
+			p.target.raw = p.entry.raw
+		}
+	}
+	en := p.target
+	pipeline, ok := e.pipelines[en.Source]
+	if !ok {
+		p.problem = &problem{Reason: "unknown-source", Text: "the source is not configured any more"}
+		return
+	}
+	if en.Format == pipelines.FHIR {
+		e.prepareFHIR(p, en)
+		return
+	}
+	pipeline.prepareV2(p, en)
+}
+
+func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
+	msg, err := hl7v2.Parse(en.raw)
+	if err == nil && pl.DefaultCharset != "" {
+		err = msg.SetDefaultCharset(pl.DefaultCharset)
+	}
+	if err != nil {
+		p.problem = &problem{Reason: "syntax", Text: err.Error()}
+		var syntax *hl7v2.SyntaxError
+		if errors.As(err, &syntax) {
+			p.problem.Place = syntax.Place.String()
+		}
+		return
+	}
+	p.head = msg.Header()
+	res, err := pl.Mapper.Map(msg, tables.Context{
+		Source: pl.Source, Location: pl.Location, DefaultAssigner: pl.DefaultAssigner, Systems: pl.Systems,
+		Received: time.Unix(0, en.Received).UTC(), Journal: en.pos, SHA256: en.SHA256,
+	})
+	if err != nil {
+		p.problem = &problem{Reason: "unmappable", Text: err.Error()}
+		var un *tables.Unmappable
+		if errors.As(err, &un) {
+			p.problem = &problem{Reason: un.Code, Place: un.Place.String(), Text: un.Reason}
+		}
+		return
+	}
+	for _, w := range res.Report.Warnings {
+		if w.Code == "undecodable" {
+			p.problem = &problem{Reason: "undecodable", Place: w.Place, Text: w.Text}
+			pl.Mapper.Release(res)
+			return
+		}
+	}
+	p.change, p.result, p.mapper = res.Change, res, pl.Mapper
+}
+
+func (e *Engine) prepareFHIR(p *prepared, en *entry) {
+	var req records.FHIRRequest
+	if len(en.Meta) > 0 {
+		if err := json.Unmarshal(en.Meta, &req); err != nil {
+			p.problem = &problem{Reason: "syntax", Text: "the request's description is damaged"}
+			return
+		}
+	}
+	req.Body = en.raw
+	req.Origin = records.Origin{Source: en.Source, SHA256: en.SHA256, Journal: en.pos}
+	req.Received = time.Unix(0, en.Received).UTC()
+	change, err := records.FromFHIR(req)
+	if err != nil {
+		p.problem = &problem{Reason: "invalid-fhir", Text: err.Error()}
+		return
+	}
+	p.change = change
+	p.head = hl7v2.Header{Code: change.Origin.Message}
+}
+
+// A writing is the atomic write of one batch in the making.
+type writing struct {
+	*Engine
+	batch *store.Batch
+	over  map[string][]byte
+	event uint64
+	seen  map[[32]byte]uint64
+}
+
+// Get implements records.View over what the batch has written so far.
+func (w *writing) Get(k []byte) ([]byte, error) {
+	if v, ok := w.over[string(k)]; ok {
+		return v, nil
+	}
+	return w.store.Get(k)
+}
+
+// Scan implements records.View.
+func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
+	base, err := w.store.Scan(prefix, after, limit+len(w.over))
+	if err != nil {
+		return nil, err
+	}
+	var out []records.KV
+	for _, kv := range base {
+		if _, ok := w.over[string(kv.Key)]; !ok {
+			out = append(out, kv)
+		}
+	}
+	for k, v := range w.over {
+		if v != nil && strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
+			out = append(out, records.KV{Key: []byte(k), Value: v})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return string(out[i].Key) < string(out[j].Key) })
+	return out[:min(limit, len(out))], nil
+}
+
+func (e *Engine) newWriting() *writing {
+	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.lastEvent, seen: map[[32]byte]uint64{}}
+}
+
+// fold applies a prepared batch in journal order and writes it.
+func (e *Engine) fold(list []*prepared) error {
+	w := e.newWriting()
+	for i, p := range list {
+		more, err := w.entry(p)
+		if p.result != nil {
+			p.mapper.Release(p.result)
+		}
+		if err != nil {
+			return err
+		}
+		if more == nil {
+			continue
+		}
+		// A merge of many records goes on in writes of its own.
+		if err := w.commit(p.entry.pos, more); err != nil {
+			return err
+		}
+		if err := e.resume(); err != nil {
+			return err
+		}
+		if i == len(list)-1 {
+			return nil
+		}
+		w = e.newWriting()
+	}
+	return w.commit(list[len(list)-1].entry.pos, nil)
+}
+
+// commit writes the batch with its checkpoint.
+func (w *writing) commit(pos uint64, continuation []byte) error {
+	err := errors.Join(
+		w.batch.Number("checkpoint", pos), w.batch.Number("events", w.event), w.batch.Meta("continuation", continuation),
+	)
+	if err != nil {
+		return err
+	}
+	w.failpoint("before-commit")
+	if err := w.batch.Commit(); err != nil {
+		return err
+	}
+	w.failpoint("after-commit")
+	w.reached(pos, w.event)
+	return nil
+}
+
+// resume goes on with a merge that was under way.
+func (e *Engine) resume() error {
+	for {
+		token, err := e.store.Meta("continuation")
+		if err != nil || token == nil {
+			return err
+		}
+		w := e.newWriting()
+		effects, err := e.folder.Resume(w, token)
+		if err != nil {
+			return fmt.Errorf("resume merge: %w", err)
+		}
+		if _, err := w.apply(effects); err != nil {
+			return err
+		}
+		if err := w.commit(e.current(), effects.Continuation); err != nil {
+			return err
+		}
+	}
+}
+
+// entry folds one entry; it gives the continuation of a merge.
+func (w *writing) entry(p *prepared) ([]byte, error) {
+	en := p.entry
+	if en.Type == "drop" {
+		return nil, errors.Join(w.batch.Quarantine(en.Of, nil),
+			w.outcome(en.Of, pipelines.Outcome{Status: pipelines.Quarantined, Reason: "dropped"}), w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged}))
+	}
+	if p.target == nil && p.problem == nil {
+		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged})
+	}
+	flags, first, err := w.duplicate(en)
+	if err != nil {
+		return nil, err
+	}
+	if first != 0 {
+		w.metrics.duplicates.Inc()
+		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: first})
+	}
+	if p.problem != nil {
+		return nil, w.quarantine(p)
+	}
+	p.change.Warnings = append(p.change.Warnings, flags...)
+	effects, err := w.foldOne(p.change)
+	if err != nil {
+		var failed *foldError
+		if errors.As(err, &failed) {
+			p.problem = &problem{Reason: "panic", Text: "the message could not be folded"}
+			return nil, w.quarantine(p)
+		}
+		return nil, err
+	}
+	ids, err := w.apply(effects)
+	if err != nil {
+		return nil, err
+	}
+	o := pipelines.Outcome{Status: pipelines.Published, Events: ids, Flags: append(flags, effects.Flags...)}
+	if len(ids) == 0 {
+		o.Status = pipelines.Unchanged
+	}
+	if en.Type == "retry" {
+		if err := errors.Join(w.batch.Quarantine(en.Of, nil), w.outcome(en.Of, o)); err != nil {
+			return nil, err
+		}
+	}
+	return effects.Continuation, w.outcome(en.pos, o)
+}
+
+type foldError struct{ cause any }
+
+func (f *foldError) Error() string { return "the message could not be folded" }
+
+// foldOne isolates a panic of one message.
+func (w *writing) foldOne(c *records.Change) (effects *records.Effects, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			effects, err = nil, &foldError{cause: cause}
+		}
+	}()
+	return w.folder.Fold(w, c)
+}
+
+// duplicate decides in journal order, inside the batch too.
+func (w *writing) duplicate(en *entry) (flags []string, first uint64, err error) {
+	if en.Type != "message" || en.Digest == "" {
+		return nil, 0, nil
+	}
+	var digest [32]byte
+	if _, err := hex.Decode(digest[:], []byte(en.Digest)); err != nil {
+		return nil, 0, fmt.Errorf("read journal entry %d: %w", en.pos, err)
+	}
+	if pos, ok := w.seen[digest]; ok {
+		return nil, pos, nil
+	}
+	received := time.Unix(0, en.Received)
+	pos, at, ok, err := w.store.Seen(digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	if ok && pos != en.pos && received.Sub(at) <= w.cfg.Window {
+		return nil, pos, nil
+	}
+	w.seen[digest] = en.pos
+	return nil, 0, w.batch.Remember(digest, en.pos, received)
+}
+
+// apply puts effects into the batch and gives the events' ids.
+func (w *writing) apply(effects *records.Effects) ([]string, error) {
+	for _, kv := range effects.Writes {
+		w.over[string(kv.Key)] = kv.Value
+	}
+	if err := w.batch.State(effects.Writes); err != nil {
+		return nil, err
+	}
+	var ids []string
+	for i := range effects.Events {
+		ev := &effects.Events[i]
+		w.event++
+		if err := w.batch.Event(w.event, w.encodeEvent(ev)); err != nil {
+			return nil, err
+		}
+		ids = append(ids, ev.ID)
+	}
+	return ids, nil
+}
+
+func (w *writing) outcome(pos uint64, o pipelines.Outcome) error { return w.batch.Outcome(pos, o) }
