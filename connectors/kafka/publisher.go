@@ -1,0 +1,223 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+// A Publisher implements pipelines.Publisher over idempotent lanes, one a
+// partition. It connects when first used, so that it can be made while the
+// brokers are down. All methods are safe for concurrent use; calls for one
+// partition queue up, calls for several run side by side. What may pass is
+// repeated until the caller's context is done.
+type Publisher struct {
+	cfg    Config
+	client *client
+	codec  *codec
+
+	setup      chan struct{} // holds a token while nobody sets up
+	mu         sync.Mutex
+	closed     bool
+	topics     map[string]topicState // nil until the topics were looked at
+	deviations []Deviation
+	lanes      map[pipelines.TopicPartition]*lane
+}
+
+// NewPublisher checks the configuration; it does not connect.
+func NewPublisher(cfg Config) (*Publisher, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	client, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	codec, err := newCodec(cfg.Compression)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publisher{
+		cfg: cfg, client: client, codec: codec,
+		setup: make(chan struct{}, 1), lanes: map[pipelines.TopicPartition]*lane{},
+	}
+	p.setup <- struct{}{}
+	return p, nil
+}
+
+// Ensure creates the configured topics where they are missing, waits until
+// they can be written, and reports where existing ones differ from the
+// configuration. Every other method does the same first if nobody has.
+func (p *Publisher) Ensure(ctx context.Context) ([]Deviation, error) {
+	if _, err := p.ready(ctx); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.deviations, nil
+}
+
+func (p *Publisher) ready(ctx context.Context) (map[string]topicState, error) {
+	p.mu.Lock()
+	topics, closed := p.topics, p.closed
+	p.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	if topics != nil {
+		return topics, nil
+	}
+	select {
+	case <-p.setup:
+		defer func() { p.setup <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("kafka: wait for the topics: %w", context.Cause(ctx))
+	}
+	p.mu.Lock()
+	topics = p.topics
+	p.mu.Unlock()
+	if topics != nil {
+		return topics, nil
+	}
+	topics, deviations, err := p.client.ensureTopics(ctx, p.cfg.Topics)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: prepare the topics: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.topics, p.deviations = topics, deviations
+	return topics, nil
+}
+
+// Partitions returns the topic's partition count on the cluster.
+func (p *Publisher) Partitions(ctx context.Context, topic string) (int32, error) {
+	topics, err := p.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	state, ok := topics[topic]
+	if !ok {
+		return 0, &Refused{Topic: topic, Partition: -1, Doing: "a topic", Err: errUnlisted}
+	}
+	return state.partitions, nil
+}
+
+// Publish appends the events in order to the partition and returns the offset
+// of the first. It returns nil only when the brokers have all of them with
+// acks=all. After an error the caller repeats the same events, more may
+// follow them: what stands in the log already is recognised and not appended
+// again. Errors that repeating does not cure are *TooLarge, *Refused and
+// *TailLost; *GaveUp says that ctx ended first.
+func (p *Publisher) Publish(ctx context.Context, topic string, partition int32, events []pipelines.OutboxEvent) (int64, error) {
+	topics, err := p.ready(ctx)
+	if err != nil {
+		return -1, err
+	}
+	state, ok := topics[topic]
+	if !ok {
+		return -1, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: errUnlisted}
+	}
+	if partition < 0 || partition >= state.partitions {
+		return -1, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: fmt.Errorf("the topic has %d partitions", state.partitions)}
+	}
+	if len(events) == 0 {
+		return -1, nil
+	}
+	return p.lane(topic, partition, state.limit).publish(ctx, events)
+}
+
+var errUnlisted = fmt.Errorf("the topic is not in the configuration")
+
+func (p *Publisher) lane(topic string, partition int32, limit int) *lane {
+	key := pipelines.TopicPartition{Topic: topic, Partition: partition}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.lanes[key]
+	if l == nil {
+		l = newLane(p, topic, partition, limit)
+		p.lanes[key] = l
+	}
+	return l
+}
+
+// LogEnds returns the cluster's id and, for every partition of the configured
+// topics, the offset that the next record will get.
+func (p *Publisher) LogEnds(ctx context.Context) (string, map[pipelines.TopicPartition]int64, error) {
+	topics, err := p.ready(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	var cluster string
+	err = p.client.retry(ctx, p.retried("", -1), func(ctx context.Context) error {
+		metadata, err := p.client.kafka.Metadata(ctx, &kafkago.MetadataRequest{})
+		if err == nil {
+			cluster = metadata.ClusterID
+		}
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	ends := map[pipelines.TopicPartition]int64{}
+	for name, state := range topics {
+		partitions := make([]int32, state.partitions)
+		for i := range partitions {
+			partitions[i] = int32(i)
+		}
+		found, err := p.client.offsets(ctx, name, partitions, kafkago.LastOffset, p.retried(name, -1))
+		if err != nil {
+			return "", nil, err
+		}
+		for i, end := range found {
+			ends[pipelines.TopicPartition{Topic: name, Partition: int32(i)}] = end
+		}
+	}
+	return cluster, ends, nil
+}
+
+// ReadFrom hands every event from the offset (or the first one that is still
+// kept) up to the end of the log as of now to fn, in order, and returns
+// fn's error if it has one.
+func (p *Publisher) ReadFrom(ctx context.Context, topic string, partition int32, from int64, fn func(offset int64, event pipelines.OutboxEvent) error) error {
+	if _, err := p.ready(ctx); err != nil {
+		return err
+	}
+	ends, err := p.client.offsets(ctx, topic, []int32{partition}, kafkago.LastOffset, p.retried(topic, partition))
+	if err != nil {
+		return err
+	}
+	return p.client.read(ctx, topic, partition, from, ends[0], p.retried(topic, partition), func(r *Record) error {
+		return fn(r.Offset, pipelines.OutboxEvent{ID: r.Header(headerID), Key: r.Key, Headers: r.Headers, Value: r.Value})
+	})
+}
+
+// Close ends the connections. Calls that are under way fail or finish; none
+// may be started afterwards.
+func (p *Publisher) Close() error {
+	p.mu.Lock()
+	closed := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if !closed {
+		p.client.close()
+		p.codec.close()
+	}
+	return nil
+}
+
+func (p *Publisher) retried(topic string, partition int32) func(int, error) {
+	if p.cfg.Observer.Retry == nil {
+		return nil
+	}
+	return func(attempt int, err error) { p.cfg.Observer.Retry(topic, partition, attempt, err) }
+}
+
+// now is the time that a batch's records carry, which only the brokers'
+// retention looks at.
+func (p *Publisher) now() time.Time { return time.Now() }

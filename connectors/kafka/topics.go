@@ -1,0 +1,180 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// A Deviation is a setting in which an existing topic differs from what the
+// configuration asks. It is reported, never changed: the topic may be shared.
+type Deviation struct {
+	Topic, Setting string
+	Want, Have     string
+}
+
+// String reads like "liaison.flow: partitions is 8, 4 asked for".
+func (d Deviation) String() string {
+	return fmt.Sprintf("%s: %s is %s, %s asked for", d.Topic, d.Setting, d.Have, d.Want)
+}
+
+// topicState is what the cluster has: the partition count that decides where
+// a record goes and the largest batch that it takes.
+type topicState struct {
+	partitions int32
+	limit      int
+}
+
+// ensureTopics creates what is missing and looks at what is there.
+func (c *client) ensureTopics(ctx context.Context, topics []Topic) (map[string]topicState, []Deviation, error) {
+	if len(topics) == 0 {
+		return map[string]topicState{}, nil, nil
+	}
+	if err := c.createTopics(ctx, topics); err != nil {
+		return nil, nil, err
+	}
+	states := make(map[string]topicState, len(topics))
+	var deviations []Deviation
+	counts, err := c.partitionCounts(ctx, topics)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range topics {
+		states[t.Name] = topicState{partitions: counts[t.Name], limit: t.MaxMessageBytes}
+		if counts[t.Name] != t.Partitions {
+			deviations = append(deviations, Deviation{t.Name, "partitions", strconv.Itoa(int(t.Partitions)), strconv.Itoa(int(counts[t.Name]))})
+		}
+	}
+	deviations = append(deviations, c.compareSettings(ctx, topics, states)...)
+	return states, deviations, nil
+}
+
+// createTopics asks for every topic; one that exists already is as good.
+func (c *client) createTopics(ctx context.Context, topics []Topic) error {
+	request := &kafkago.CreateTopicsRequest{}
+	for _, t := range topics {
+		replication := t.Replication
+		if replication <= 0 {
+			replication = -1 // the cluster's default, KIP-464
+		}
+		request.Topics = append(request.Topics, kafkago.TopicConfig{
+			Topic: t.Name, NumPartitions: int(t.Partitions), ReplicationFactor: replication, ConfigEntries: t.settings(),
+		})
+	}
+	return c.retry(ctx, nil, func(ctx context.Context) error {
+		response, err := c.kafka.CreateTopics(ctx, request)
+		if err != nil {
+			return err
+		}
+		for name, err := range response.Errors {
+			switch {
+			case err == nil || hasCode(err, kafkago.TopicAlreadyExists):
+			case hasCode(err, kafkago.TopicAuthorizationFailed, kafkago.ClusterAuthorizationFailed):
+				// Not allowed to create, perhaps allowed to write: whether the
+				// topic is there shows in the next step.
+			case retriable(err):
+				return err
+			default:
+				return &Refused{Topic: name, Partition: -1, Doing: "to create the topic", Err: err}
+			}
+		}
+		return nil
+	})
+}
+
+func (t Topic) settings() []kafkago.ConfigEntry {
+	entries := []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(t.MaxMessageBytes)}}
+	add := func(name string, value int64) {
+		entries = append(entries, kafkago.ConfigEntry{ConfigName: name, ConfigValue: strconv.FormatInt(value, 10)})
+	}
+	if t.MinInSync > 0 {
+		add("min.insync.replicas", int64(t.MinInSync))
+	}
+	switch {
+	case t.Retention < 0:
+		add("retention.ms", -1)
+	case t.Retention > 0:
+		add("retention.ms", t.Retention.Milliseconds())
+	}
+	if t.RetentionBytes > 0 {
+		add("retention.bytes", t.RetentionBytes)
+	}
+	return entries
+}
+
+// partitionCounts waits until every topic has partitions with leaders. A
+// topic that is neither there nor ours to create is refused.
+func (c *client) partitionCounts(ctx context.Context, topics []Topic) (map[string]int32, error) {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	counts := map[string]int32{}
+	missing := 0
+	err := c.retry(ctx, nil, func(ctx context.Context) error {
+		metadata, err := c.kafka.Metadata(ctx, &kafkago.MetadataRequest{Topics: names})
+		if err != nil {
+			return err
+		}
+		for _, t := range metadata.Topics {
+			if hasCode(t.Error, kafkago.UnknownTopicOrPartition) {
+				if missing++; missing > 20*len(topics) {
+					return &Refused{Topic: t.Name, Partition: -1, Doing: "to create the topic and does not have it", Err: t.Error}
+				}
+			}
+			if t.Error != nil {
+				return t.Error
+			}
+			counts[t.Name] = int32(len(t.Partitions))
+		}
+		return nil
+	})
+	return counts, err
+}
+
+// compareSettings reports where an existing topic's settings differ and takes
+// over its size limit. A cluster that does not let us look is taken at the
+// configuration's word.
+func (c *client) compareSettings(ctx context.Context, topics []Topic, states map[string]topicState) []Deviation {
+	request := &kafkago.DescribeConfigsRequest{}
+	wanted := map[string]map[string]string{}
+	for _, t := range topics {
+		resource := kafkago.DescribeConfigRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.Name}
+		wanted[t.Name] = map[string]string{}
+		for _, entry := range t.settings() {
+			resource.ConfigNames = append(resource.ConfigNames, entry.ConfigName)
+			wanted[t.Name][entry.ConfigName] = entry.ConfigValue
+		}
+		request.Resources = append(request.Resources, resource)
+	}
+	var response *kafkago.DescribeConfigsResponse
+	err := c.request(ctx, func(ctx context.Context) (err error) {
+		response, err = c.kafka.DescribeConfigs(ctx, request)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	var out []Deviation
+	for _, r := range response.Resources {
+		for _, entry := range r.ConfigEntries {
+			want, asked := wanted[r.ResourceName][entry.ConfigName]
+			have := strings.TrimSpace(entry.ConfigValue)
+			if !asked || have == want {
+				continue
+			}
+			out = append(out, Deviation{r.ResourceName, entry.ConfigName, want, have})
+			if entry.ConfigName == "max.message.bytes" {
+				if n, err := strconv.Atoi(have); err == nil && n > 0 {
+					state := states[r.ResourceName]
+					state.limit = n
+					states[r.ResourceName] = state
+				}
+			}
+		}
+	}
+	return out
+}
