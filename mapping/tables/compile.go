@@ -45,6 +45,7 @@ type crule struct {
 	named          string
 	steps          []cstep
 	list           bool // the target can take several
+	withAt         int  // the step that `with` is relative to; -1: the element itself
 	perRepetition  bool
 	as             string
 	sub            *section
@@ -279,8 +280,12 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		strings.Contains(r.text, "repetition") {
 		c.perRepetition = c.isRef && c.cond != nil && c.ref.component == 0
 	}
-	for _, st := range c.steps {
+	c.withAt = -1
+	for i, st := range c.steps {
 		c.list = c.list || st.list
+		if st.list && st.url == "" {
+			c.withAt = i
+		}
 	}
 	if err := l.compileTarget(&c, typ, r); err != nil {
 		return c, err
@@ -360,7 +365,8 @@ func checkCalls(e expr) error {
 }
 
 // compilePath checks each step against the schema. entry is the type that a
-// `with` clause starts from: of the first list entry, else of the last object.
+// `with` clause starts from: of the last list entry that is no extension, else of the
+// last object.
 func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []cstep, entry *fhir.Type, err error) {
 	entry = typ
 	foundEntry := false
@@ -422,12 +428,12 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 		if !ok {
 			return nil, nil, fmt.Errorf("%s is no FHIR type", next)
 		}
-		if !foundEntry {
+		if opens := st.list && st.url == ""; opens || !foundEntry {
 			entry = nextType
 			if s.resource != "" {
 				entry, _ = l.m.schema.Type("Reference")
 			}
-			foundEntry = st.list
+			foundEntry = foundEntry || opens
 		}
 		typ = nextType
 	}

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +53,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": 1, "first": -1, "minutes": 2, "end": 3, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "end": 3, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1,
 	}
 }
 
@@ -67,7 +69,14 @@ func call(f *frame, t *term) string {
 	}
 	switch t.text {
 	case "system":
+		if len(t.args) == 3 {
+			return r.authority(t.args[0].value(f), t.args[1].value(f), t.args[2].value(f), true)
+		}
 		return r.assigner(t.args[0].value(f), true)
+	case "data":
+		return r.data(use(t.args[0].value(f)), use(t.args[1].value(f)), t.args[0].value(f))
+	case "series":
+		return r.series(t.args[0].value(f))
 	case "first":
 		for i := range t.args {
 			if s := t.args[i].text(f); s != "" {
@@ -128,7 +137,11 @@ func (r *run) assigner(v hl7v2.Value, use bool) string {
 	if !v.Valued() {
 		return ""
 	}
-	namespace, universal, kind := v.Component(1), v.Component(2), v.Component(3)
+	return r.authority(v.Component(1), v.Component(2), v.Component(3), use)
+}
+
+// authority is assigner with the three parts apart, as EI has them.
+func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string {
 	if !universal.Valued() {
 		kind = hl7v2.Value{}
 	}
@@ -258,6 +271,43 @@ func (r *run) lines(v hl7v2.Value) string {
 		out = append(out, r.text(rep))
 	}
 	return strings.Join(out, "\n")
+}
+
+// data gives ED.5 as base64: sent so, as hexadecimal digits, or as text
+// (ED.4, HL7 table 0299). Without ED.4, what is base64 counts as that.
+func (r *run) data(content, encoding string, at hl7v2.Value) string {
+	switch strings.ToUpper(encoding) {
+	case "HEX":
+		bytes, err := hex.DecodeString(strings.Join(strings.Fields(content), ""))
+		if err != nil {
+			r.warn("encoding", at.Place(), "ED.4 says hexadecimal, the data is not; it is kept as text")
+			bytes = []byte(content)
+		}
+		return base64.StdEncoding.EncodeToString(bytes)
+	case "A":
+		return base64.StdEncoding.EncodeToString([]byte(content))
+	}
+	packed := strings.Join(strings.Fields(content), "")
+	if content == "" || base64OK(packed) {
+		return packed
+	}
+	r.warn("encoding", at.Place(), "not base64; it is kept as text")
+	return base64.StdEncoding.EncodeToString([]byte(content))
+}
+
+// series writes a numeric array as SampledData has it: samples, a blank between.
+func (r *run) series(v hl7v2.Value) string {
+	var out []string
+	for n := 1; n <= v.Components(); n++ {
+		c := v.Component(n)
+		lit, ok := decimal(r.text(c))
+		if !ok {
+			lit = "E"
+		}
+		r.used = append(r.used, c)
+		out = append(out, lit)
+	}
+	return strings.Join(out, " ")
 }
 
 // contentType names ED.2 and ED.3 as a MIME type (HL7 table 0191 and 0291).

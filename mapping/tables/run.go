@@ -200,13 +200,13 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 		}
 		if i == last && st.resource == "" {
 			entry := c.set(f, self, node, st, v, rep)
-			if withBase == nil {
+			if i == c.withAt || withBase == nil {
 				withBase = entry
 			}
 			break
 		}
 		next := st.descend(f, node, rep)
-		if st.list && withBase == nil {
+		if i == c.withAt {
 			withBase = next
 		}
 		if st.resource == "" {
