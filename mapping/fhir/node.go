@@ -247,7 +247,7 @@ func (n *Node) Prune() bool {
 	case Object, Array:
 		kept := n.Kids[:0]
 		for _, k := range n.Kids {
-			if k.Prune() {
+			if k.Prune() && !(n.Kind == Array && bareExtension(n, k)) {
 				kept = append(kept, k)
 			}
 		}
@@ -258,6 +258,11 @@ func (n *Node) Prune() bool {
 	default:
 		return true
 	}
+}
+
+// bareExtension: an extension with neither value nor extensions (R4 ext-1).
+func bareExtension(list, item *Node) bool {
+	return (list.Name == "extension" || list.Name == "modifierExtension") && len(item.Kids) == 1 && item.Kids[0].Name == "url"
 }
 
 // Walk visits every node below and including n with its path; the path of

@@ -29,11 +29,12 @@ type section struct {
 
 // A keyRule is one alternative of a resource's business key.
 type keyRule struct {
-	cx    bool     // a CX field: the repetition by type
-	types []string // preferred CX.5, in order
-	ref   ref
-	parts []expr
-	kind  string // record key type
+	fallback bool     // identifies only where no key does; never an alias
+	cx       bool     // a CX field: the repetition by type
+	types    []string // preferred CX.5, in order
+	ref      ref
+	parts    []expr
+	kind     string // record key type
 }
 
 // A crule is a compiled rule.
@@ -97,8 +98,9 @@ func (l *loader) compileSection(s *section) {
 func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error {
 	word, rest, _ := strings.Cut(line.text, " ")
 	switch word {
-	case "key":
+	case "key", "fallback":
 		k, err := parseKey(strings.TrimSpace(rest), s.own)
+		k.fallback = word == "fallback"
 		if err == nil {
 			s.keys = append(s.keys, k)
 		}
@@ -130,7 +132,7 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 	return nil
 }
 
-// parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2)` or `SRC, SRC …`.
+// parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2, FILL)` or `SRC, SRC …`.
 func parseKey(text, own string) (keyRule, error) {
 	var k keyRule
 	for _, fn := range []string{"cx(", "ei("} {
@@ -174,19 +176,22 @@ func (k *keyRule) eval(f *frame) records.Key {
 		if !v.Valued() {
 			return records.Key{}
 		}
-		return r.identifier(k.pick(r, v), k.cx)
+		return r.identifier(k.pick(r, v), k)
 	}
 	id := ""
+	decided := false // the first source that is no resource decides
 	for i := range k.parts {
 		s := k.parts[i].text(f)
-		if t := k.parts[i].terms[0]; t.kind == termNamed {
+		t := k.parts[i].terms[0]
+		if t.kind == termNamed {
 			if e := f.group.lookup(t.text); e != nil {
 				s = e.id
 			}
 		}
-		if i == 0 && s == "" {
+		if s == "" && !decided {
 			return records.Key{}
 		}
+		decided = decided || t.kind != termNamed
 		if i > 0 {
 			id += "|"
 		}
@@ -219,9 +224,9 @@ func (k *keyRule) pick(r *run, v hl7v2.Value) hl7v2.Value {
 
 // identifier reads CX (id, authority in .4, type in .5) or EI (id, namespace in
 // .2 to .4) as a key. Without an authority the source's default one counts.
-func (r *run) identifier(v hl7v2.Value, cx bool) records.Key {
+func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 	k := records.Key{ID: r.text(firstLeaf(v.Component(1)))}
-	if cx {
+	if rule.cx {
 		k.Assigner = r.assigner(v.Component(4), false)
 		k.Type = r.text(v.Component(5))
 	} else {
@@ -241,6 +246,9 @@ func (r *run) identifier(v hl7v2.Value, cx bool) records.Key {
 	}
 	if k.Assigner == "" && k.ID != "" {
 		k.Assigner = "urn:x-liaison:ns:" + escapeURN(r.ctx.defaultAssigner(r.header))
+		if !rule.cx && len(rule.types) > 0 { // a placer's and a filler's numbers may be the same
+			k.Assigner += ":" + rule.types[0]
+		}
 	}
 	return k
 }

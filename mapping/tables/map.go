@@ -171,6 +171,9 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	}
 	r.defaults(groups[0])
 	r.finish(main)
+	if r.bad != nil {
+		return nil, r.bad
+	}
 	result = &Result{Message: header.Type(), Structure: st.name, arena: arena, ControlID: header.ControlID}
 	result.System = "urn:x-liaison:ns:" + escapeURN(header.SendingFacility+"-"+header.SendingApplication)
 	if t, err := hl7v2.ParseTime(header.DateTime, ctx.Location); err == nil {
@@ -235,7 +238,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			if i == 0 && k.Zero() && m.record && key.Type != "message" {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
 			}
-			if !k.Zero() && k != key {
+			if !k.Zero() && k != key && !m.section.keys[i].fallback {
 				e.keys = append(e.keys, k)
 			}
 		}
@@ -291,8 +294,35 @@ func (r *run) finish(main []*entry) {
 		}
 	}
 	for _, e := range r.entries {
+		distinct(e.node)
 		e.node.Prune()
 		r.mapper.schema.Sort(e.node)
+	}
+}
+
+// distinct leaves one of several equal entries in the lists that name a thing:
+// two segments may name it in the same words.
+func distinct(n *fhir.Node) {
+	for _, list := range n.Kids {
+		if list.Kind != fhir.Array || len(list.Kids) < 2 {
+			continue
+		}
+		switch list.Name {
+		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant":
+		default:
+			continue
+		}
+		kept := list.Kids[:0]
+		for _, item := range list.Kids {
+			double := false
+			for _, have := range kept {
+				double = double || fhir.Equal(have, item)
+			}
+			if !double {
+				kept = append(kept, item)
+			}
+		}
+		list.Kids = kept
 	}
 }
 
@@ -334,6 +364,9 @@ func (r *run) leaf(v hl7v2.Value, to *entry) {
 	}
 	place := v.Place().String()
 	text, err := v.Text()
+	if err != nil {
+		r.undecodable(v)
+	}
 	if to == nil || err != nil {
 		r.report.Unmapped = append(r.report.Unmapped, Leaf{Place: place, Reason: "no rule took it"})
 		return

@@ -33,6 +33,7 @@ type run struct {
 	later   []deferred
 	groups  []*instance // by segment
 	report  *Report
+	bad     *Unmappable // why the message cannot be mapped
 }
 
 // An entry is one resource in the making.
@@ -44,6 +45,7 @@ type entry struct {
 	node    *fhir.Node
 	record  bool
 	deletes []string
+	done    []done
 }
 
 type reference struct {
@@ -72,14 +74,20 @@ type frame struct {
 	vocabulary  *codeTable
 }
 
-// text gives a value's text; an undecodable one is a warning and stays unread.
+// text gives a value's text; one that cannot be decoded fails the message.
 func (r *run) text(v hl7v2.Value) string {
 	s, err := v.Text()
 	if err != nil {
-		r.warn("undecodable", v.Place(), "bytes that the message's character set does not have")
+		r.undecodable(v)
 		return ""
 	}
 	return strings.TrimSpace(s)
+}
+
+func (r *run) undecodable(v hl7v2.Value) {
+	if r.bad == nil {
+		r.bad = &Unmappable{Place: v.Place(), Code: "undecodable", Reason: "bytes that the message's character set (MSH-18, else the source's default_charset) does not have"}
+	}
 }
 
 func (r *run) warn(code string, p hl7v2.Place, text string) {
@@ -146,6 +154,12 @@ func (s *section) apply(f *frame) {
 
 // apply runs one rule: once, or for each repetition of a repeating field.
 func (c *crule) apply(f *frame) {
+	if c.isDefault && len(c.steps) > 0 {
+		st := &c.steps[0]
+		if f.base.Get(st.name) != nil || f.base.Get(strings.TrimPrefix(st.name, "_")) != nil || st.otherChoice(f.base) {
+			return
+		}
+	}
 	if !c.perRepetition && c.cond != nil && !c.cond(f) {
 		return
 	}
@@ -298,7 +312,7 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		return to
 	}
 	if to := r.referred(at); to != nil {
-		c.into(f, to, to.node, v)
+		r.once(c, f, to, v)
 		return to
 	}
 	inner := frame{run: r, segment: f.segment, group: f.group, value: v, self: self}
@@ -310,9 +324,33 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		id = fhir.ID(st.resource, key.Assigner, key.ID)
 	}
 	to := r.resource(st.resource, id, key)
-	c.into(f, to, to.node, v)
+	r.once(c, f, to, v)
 	r.refer(at, to)
 	return to
+}
+
+// once runs a nested section onto a resource. The same text into the same
+// resource adds nothing (an authority stands in every identifier): then only
+// what the first run read is read here too.
+func (r *run) once(c *crule, f *frame, to *entry, v hl7v2.Value) {
+	raw := v.Raw()
+	for _, d := range to.done {
+		if d.sub == c.sub && string(d.raw) == string(raw) {
+			if d.at != v.Offset() {
+				copy(r.leaves[v.Offset():v.Offset()+len(raw)], r.leaves[d.at:d.at+len(raw)])
+			}
+			return
+		}
+	}
+	to.done = append(to.done, done{sub: c.sub, raw: raw, at: v.Offset()})
+	c.into(f, to, to.node, v)
+}
+
+// done is one nested section that has run.
+type done struct {
+	sub *section
+	raw []byte
+	at  int
 }
 
 // into runs the rule's data type section on a node.
