@@ -1,0 +1,225 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+)
+
+// An Error is one thing wrong with a configuration, and where.
+type Error struct {
+	File         string
+	Line, Column int
+	Text         string
+}
+
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s", e.File, e.Text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Text)
+}
+
+// Load reads a configuration file over the defaults and checks it. Every
+// problem is an *Error in the joined error.
+func Load(file string) (*Config, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(file, data)
+}
+
+// Parse is Load of text.
+func Parse(file string, data []byte) (*Config, error) {
+	c := Default()
+	c.file = file
+	c.Sources = nil
+	tree, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return nil, located(file, err)
+	}
+	if err := yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(c); err != nil && len(strings.TrimSpace(string(data))) > 0 {
+		return nil, located(file, err)
+	}
+	if c.Sources == nil {
+		c.Sources = Default().Sources
+	}
+	c.fill()
+	k := &check{cfg: c, file: file, tree: tree}
+	k.all()
+	return c, errors.Join(k.errs...)
+}
+
+// located takes line and column out of the YAML library's error.
+func located(file string, err error) error {
+	var y yaml.Error
+	if errors.As(err, &y) && y.GetToken() != nil {
+		at := y.GetToken().Position
+		return &Error{File: file, Line: at.Line, Column: at.Column, Text: y.GetMessage()}
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return &Error{File: file, Text: text}
+}
+
+type check struct {
+	cfg  *Config
+	file string
+	tree *ast.File
+	errs []error
+}
+
+// fail notes a problem at a path such as $.sources[0].mllp.listen, or at the
+// nearest thing above it that the file has.
+func (k *check) fail(path, format string, args ...any) {
+	e := &Error{File: k.file, Text: fmt.Sprintf(format, args...)}
+	for at := path; at != "" && at != "$"; {
+		if p, err := yaml.PathString(at); err == nil {
+			if n, err := p.FilterFile(k.tree); err == nil && n != nil && n.GetToken() != nil {
+				e.Line, e.Column = n.GetToken().Position.Line, n.GetToken().Position.Column
+				break
+			}
+		}
+		at = at[:max(strings.LastIndexByte(at, '.'), 0)]
+	}
+	k.errs = append(k.errs, e)
+}
+
+func (k *check) all() {
+	c := k.cfg
+	names := map[string]bool{}
+	for i := range c.Sources {
+		at := fmt.Sprintf("$.sources[%d]", i)
+		s := &c.Sources[i]
+		if !plainName(s.Name) {
+			k.fail(at+".name", "a source needs a name of letters, digits, - and _")
+		}
+		if names[s.Name] {
+			k.fail(at+".name", "two sources are named %s", s.Name)
+		}
+		names[s.Name] = true
+		k.source(at, s)
+	}
+	k.oneOf("$.gate.inbound", c.Gate.Inbound, "strict", "off")
+	k.oneOf("$.gate.outbound", c.Gate.Outbound, "all", "sample", "off")
+	k.oneOf("$.log_level", c.LogLevel, "debug", "info", "warn", "error")
+	k.oneOf("$.kafka.compression", c.Kafka.Compression, "none", "snappy", "lz4", "zstd", "gzip")
+	if c.Gate.Outbound == "sample" && c.Gate.Sample < 1 {
+		k.fail("$.gate.sample", "one in how many: 1 or more")
+	}
+	if c.Kafka.SASL != nil {
+		k.oneOf("$.kafka.sasl.mechanism", c.Kafka.SASL.Mechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+	}
+	if c.Kafka.Partitions < 1 || c.Kafka.Partitions > 1000 {
+		k.fail("$.kafka.partitions", "1 to 1000")
+	}
+	if c.Redis.Window < 0 || c.Retention.Journal < 0 {
+		k.fail("$.retention.journal", "a time span is positive")
+	}
+	k.listener("$.operations", c.Operations.Listen, c.Operations.TLS, c.Operations.TokenFile != "", c.Operations.Insecure)
+	if len(c.Kafka.Brokers) == 0 && !loopback(c.Kafka.Listen) {
+		k.fail("$.kafka.listen", "the embedded broker has no TLS and no callers' names: it serves on loopback only; use brokers")
+	}
+}
+
+func (k *check) source(at string, s *Source) {
+	kinds := 0
+	if s.MLLP != nil {
+		kinds++
+		k.listener(at+".mllp", s.MLLP.Listen, s.MLLP.TLS, false, s.MLLP.Insecure)
+	}
+	if s.FHIR != nil {
+		kinds++
+		k.listener(at+".fhir", s.FHIR.Listen, s.FHIR.TLS, s.FHIR.TokenFile != "", s.FHIR.Insecure)
+		if !strings.HasPrefix(s.FHIR.Base, "/") {
+			k.fail(at+".fhir.base", "a path that begins with /")
+		}
+	}
+	if s.Files != nil {
+		kinds++
+		if s.Files.Directory == "" {
+			k.fail(at+".files", "directory is missing")
+		}
+	}
+	if kinds != 1 {
+		k.fail(at, "a source is one of mllp, fhir and files")
+	}
+	k.oneOf(at+".ack", s.Ack, "stored", "processed")
+	if s.TimeZone != "" {
+		if _, err := hl7v2.LoadLocation(s.TimeZone); err != nil {
+			k.fail(at+".time_zone", "no IANA time zone is named %q; one is America/New_York", s.TimeZone)
+		}
+	}
+	if s.DefaultCharset != "" {
+		var m hl7v2.Message
+		if err := m.SetDefaultCharset(s.DefaultCharset); err != nil {
+			k.fail(at+".default_charset", "no character set of HL7 table 0211 is named %q; one is 8859/1", s.DefaultCharset)
+		}
+	}
+	for i, id := range s.ProcessingID {
+		k.oneOf(fmt.Sprintf("%s.processing_id[%d]", at, i), id, "P", "T", "D")
+	}
+	for i, name := range s.Overlays {
+		if _, err := os.Stat(k.cfg.Path(name)); err != nil {
+			k.fail(fmt.Sprintf("%s.overlays[%d]", at, i), "no file %s", k.cfg.Path(name))
+		}
+	}
+}
+
+// listener holds to the rule: beyond loopback, TLS and a known caller, or
+// insecure by name.
+func (k *check) listener(at, listen string, t *ServerTLS, token, insecure bool) {
+	if _, _, err := net.SplitHostPort(listen); err != nil {
+		k.fail(at+".listen", "%q is no address such as 127.0.0.1:2575", listen)
+		return
+	}
+	if t != nil && (t.Certificate == "" || t.Key == "") {
+		k.fail(at+".tls", "tls needs certificate and key")
+	}
+	if insecure || loopback(listen) {
+		return
+	}
+	switch {
+	case t == nil:
+		k.fail(at+".listen", "beyond loopback a listener needs tls and a known caller, or insecure: true")
+	case t.ClientCA == "" && !token:
+		k.fail(at+".tls", "beyond loopback the caller must be known: client_ca, or token_file where there is HTTP, or insecure: true")
+	}
+}
+
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func (k *check) oneOf(at, got string, allowed ...string) {
+	if !slices.Contains(allowed, got) {
+		k.fail(at, "%q is none of %s", got, strings.Join(allowed, ", "))
+	}
+}
+
+func plainName(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}

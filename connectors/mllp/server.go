@@ -1,0 +1,254 @@
+package mllp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+// Config says how a server listens and answers.
+type Config struct {
+	Name         string
+	Listen       string // host:port
+	TLS          *tls.Config
+	MaxFrame     int           // bytes; 0: 16 MiB
+	Connections  int           // at once; 0: 256
+	FrameTimeout time.Duration // from start to end block; 0: 30 s
+	IdleTimeout  time.Duration // between frames; 0: 30 min
+	Drain        time.Duration // how long stopping may take to answer what was read; 0: 10 s
+	Processed    bool          // answer after the outcome instead of after the journal
+	Charset      string        // for messages without MSH-18
+	Outcomes     pipelines.Outcomes
+	Answered     func(source, code string) // counts answers; may be nil
+	Log          *slog.Logger
+}
+
+// A Server is a source of HL7 v2 messages.
+type Server struct {
+	cfg      Config
+	listener net.Listener
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	stopping bool
+	work     sync.WaitGroup
+	answers  answerIDs
+}
+
+// Listen opens the port, so that one in use shows at once; Run serves it.
+func Listen(ctx context.Context, cfg Config) (*Server, error) {
+	cfg.MaxFrame = orElse(cfg.MaxFrame, 16<<20)
+	cfg.Connections = orElse(cfg.Connections, 256)
+	cfg.FrameTimeout = orElse(cfg.FrameTimeout, 30*time.Second)
+	cfg.IdleTimeout = orElse(cfg.IdleTimeout, 30*time.Minute)
+	cfg.Drain = orElse(cfg.Drain, 10*time.Second)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Answered == nil {
+		cfg.Answered = func(string, string) {}
+	}
+	lc := net.ListenConfig{KeepAlive: time.Minute}
+	l, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: listen: %w", cfg.Name, err)
+	}
+	if cfg.TLS != nil {
+		l = tls.NewListener(l, cfg.TLS)
+	}
+	s := &Server{cfg: cfg, listener: l, conns: map[*conn]struct{}{}}
+	s.answers.prefix = "L" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-"
+	return s, nil
+}
+
+func orElse[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Name implements pipelines.Source.
+func (s *Server) Name() string { return s.cfg.Name }
+
+// Addr is where the server listens.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Close gives the port back when Run was never called.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close listener: %w", err)
+	}
+	return nil
+}
+
+// Run implements pipelines.Source: it serves until ctx is done, then takes no
+// more connections, answers what it has read, and closes.
+func (s *Server) Run(ctx context.Context, in pipelines.Intake) error {
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	stopped := context.AfterFunc(ctx, s.stop)
+	defer stopped()
+	err := s.accept(ctx, work, in)
+	s.stop()
+	done := make(chan struct{})
+	go func() { s.work.Wait(); close(done) }()
+	timer := time.NewTimer(s.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		abandon()
+		s.cut()
+		<-done
+	}
+	return err
+}
+
+func (s *Server) accept(ctx, work context.Context, in pipelines.Intake) error {
+	wait := 5 * time.Millisecond
+	for {
+		c, err := s.listener.Accept()
+		switch {
+		case err == nil:
+			wait = 5 * time.Millisecond
+			s.serve(work, c, in)
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("source %s: %w", s.cfg.Name, err)
+		default: // too many open files, a connection gone: go on, slower
+			s.cfg.Log.Warn("accept failed", "source", s.cfg.Name, "error", err.Error())
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+			wait = min(2*wait, time.Second)
+		}
+	}
+}
+
+func (s *Server) serve(work context.Context, raw net.Conn, in pipelines.Intake) {
+	c := &conn{server: s, conn: raw, peer: raw.RemoteAddr().String(), in: in}
+	s.mu.Lock()
+	full := len(s.conns) >= s.cfg.Connections
+	if full || s.stopping {
+		s.mu.Unlock()
+		s.cfg.Log.Warn("connection refused", "source", s.cfg.Name, "peer", c.peer, "full", full)
+		_ = raw.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.work.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.work.Done()
+		defer func() {
+			if failure := recover(); failure != nil { // one connection never ends the server
+				s.cfg.Log.Error("connection failed", "source", s.cfg.Name, "peer", c.peer)
+			}
+			_ = raw.Close()
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+		}()
+		c.run(work)
+	}()
+}
+
+// stop ends intake: no new connections, no further reads.
+func (s *Server) stop() {
+	_ = s.listener.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+	for c := range s.conns {
+		c.halt()
+	}
+}
+
+// cut closes what did not end by itself.
+func (s *Server) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.conn.Close()
+	}
+}
+
+// A conn is one sender.
+type conn struct {
+	server *Server
+	conn   net.Conn
+	peer   string
+	in     pipelines.Intake
+
+	mu     sync.Mutex
+	halted bool
+}
+
+// halt makes the next read from the network fail; what was read is answered.
+func (c *conn) halt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.halted = true
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *conn) deadline(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.halted {
+		return nil
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return fmt.Errorf("set deadline: %w", err)
+	}
+	return nil
+}
+
+func (c *conn) run(ctx context.Context) {
+	cfg := &c.server.cfg
+	f := newFrames(c.conn, cfg.MaxFrame, cfg.IdleTimeout, cfg.FrameTimeout, c.deadline, func(reason string, bytes int) {
+		cfg.Log.Warn("mllp framing", "source", cfg.Name, "peer", c.peer, "what", reason, "bytes", bytes)
+	})
+	a := answerer{conn: c, ctx: ctx}
+	for {
+		raw, err := f.next()
+		if err == nil {
+			if err = a.handle(raw); err == nil && f.r.Buffered() == 0 {
+				err = a.flush()
+			}
+		} else if errors.Is(err, errTooLong) {
+			a.reject(f.partial, "104", errTooLong.Error())
+		}
+		if err != nil {
+			_ = a.flush()
+			c.ended(err)
+			return
+		}
+	}
+}
+
+func (c *conn) ended(err error) {
+	c.mu.Lock()
+	halted := c.halted
+	c.mu.Unlock()
+	if halted || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	c.server.cfg.Log.Info("connection closed", "source", c.server.cfg.Name, "peer", c.peer, "why", err.Error())
+}

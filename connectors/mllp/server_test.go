@@ -1,0 +1,357 @@
+package mllp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/liaison-health/liaison/connectors/mllp"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// intake is a journal of the test's own.
+type intake struct {
+	mu      sync.Mutex
+	got     [][]byte
+	err     func(raw []byte) error
+	outcome pipelines.Outcome
+}
+
+func (i *intake) Accept(_ context.Context, m *pipelines.Message) (pipelines.Receipt, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.err != nil {
+		if err := i.err(m.Raw); err != nil {
+			return pipelines.Receipt{}, err
+		}
+	}
+	i.got = append(i.got, m.Raw)
+	return pipelines.Receipt{Position: uint64(len(i.got))}, nil
+}
+
+func (i *intake) Wait(context.Context, uint64) (pipelines.Outcome, error) { return i.outcome, nil }
+
+func (i *intake) messages() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	out := make([]string, len(i.got))
+	for k, m := range i.got {
+		out[k] = string(m)
+	}
+	return out
+}
+
+// serve runs a server until the test ends, or until the returned stop.
+func serve(t *testing.T, in *intake, change func(*mllp.Config)) (address string, stop func() error) {
+	t.Helper()
+	cfg := mllp.Config{Name: "adt", Listen: "127.0.0.1:0", Outcomes: in, MaxFrame: 64 << 10, FrameTimeout: 5 * time.Second}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := mllp.Listen(t.Context(), cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, in) }()
+	var once sync.Once
+	var result error
+	stop = func() error {
+		once.Do(func() { cancel(); result = <-done })
+		return result
+	}
+	t.Cleanup(func() { require.NoError(t, stop()) })
+	return s.Addr(), stop
+}
+
+func adt(id string, more ...string) string {
+	return "MSH|^~\\&|EPIC|NORTH|LIAISON|NORTH|20260310083000||ADT^A08^ADT_A01|" + id + "|P|2.5.1" + strings.Join(more, "") + "\rEVN|A08|20260310083000\rPID|1||4711^^^NORTH^MR||Doe^Jane\r"
+}
+
+func frame(m string) string { return "\x0b" + m + "\x1c\r" }
+
+// exchange writes the parts one by one, ends its side, and reads all answers.
+func exchange(t *testing.T, address string, parts ...string) []hl7v2.Ack {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	for _, p := range parts {
+		if _, err := io.WriteString(c, p); err != nil {
+			break // the server has closed: what it answered counts
+		}
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	all, _ := io.ReadAll(c)
+	var acks []hl7v2.Ack
+	for _, part := range bytes.Split(all, []byte{0x1c, '\r'}) {
+		if len(part) == 0 {
+			continue
+		}
+		require.Equal(t, byte(0x0b), part[0])
+		got, err := hl7v2.ParseAcks(part[1:])
+		require.NoError(t, err)
+		acks = append(acks, got...)
+	}
+	return acks
+}
+
+// TestFraming holds every row of the framing table with the bytes cut in two
+// at every offset.
+func TestFraming(t *testing.T) {
+	a, b := adt("1"), adt("2")
+	rows := []struct {
+		name  string
+		bytes string
+		want  []string
+	}{
+		{"one frame", frame(a), []string{a}},
+		{"two frames in one write", frame(a) + frame(b), []string{a, b}},
+		{"a frame and the beginning of another", frame(a) + "\x0bMSH|^~\\&|X", []string{a}},
+		{"a line feed behind the end", frame(a) + "\n" + frame(b), []string{a, b}},
+		{"blank lines and zeros between frames", "\r\n\x00" + frame(a) + "\r\n\r\n\x00\x00 " + frame(b), []string{a, b}},
+		{"garbage before the start", "GET / HTTP/1.1\r\n\r\n" + frame(a), []string{a}},
+		{"an end block without carriage return, then the next frame", "\x0b" + a + "\x1c" + frame(b), []string{a, b}},
+		{"an end block without carriage return, then the end", "\x0b" + a + "\x1c", []string{a}},
+		{"a new start before the end", "\x0bMSH|^~\\&|LOST" + frame(a), []string{a}},
+		{"an end block byte within the data", frame(strings.Replace(a, "Doe", "D\x1coe", 1)), []string{strings.Replace(a, "Doe", "D\x1coe", 1)}},
+		{"double framing", "\x0b\x0b" + a + "\x1c\r\x1c\r" + frame(b), []string{a, b}},
+		{"the connection ends within a frame", frame(a) + "\x0b" + b, []string{a}},
+		{"an empty frame", "\x0b\x1c\r" + frame(a), []string{a}},
+		{"lines ended by LF", frame(strings.ReplaceAll(a, "\r", "\n")), []string{strings.ReplaceAll(a, "\r", "\n")}},
+		{"lines ended by CR LF, no line end at last", frame(strings.TrimSuffix(strings.ReplaceAll(a, "\r", "\r\n"), "\r\n")), []string{strings.TrimSuffix(strings.ReplaceAll(a, "\r", "\r\n"), "\r\n")}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			in := &intake{}
+			address, _ := serve(t, in, nil)
+			for cut := range len(row.bytes) {
+				in.mu.Lock()
+				in.got = nil
+				in.mu.Unlock()
+				acks := exchange(t, address, row.bytes[:cut], row.bytes[cut:])
+				require.Equal(t, row.want, in.messages(), "cut at %d", cut)
+				require.Len(t, acks, len(row.want), "cut at %d", cut)
+				for i, ack := range acks {
+					require.Equal(t, hl7v2.AckCode("AA"), ack.Code)
+					require.Contains(t, row.want[i], "|"+ack.ControlID+"|P|")
+				}
+			}
+		})
+	}
+}
+
+// A sender that never writes the carriage return and waits gets its answer.
+func TestEndBlockThenSilence(t *testing.T) {
+	address, _ := serve(t, &intake{}, nil)
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "\x0b"+adt("1")+"\x1c")
+	require.NoError(t, err)
+	answer, err := bufio.NewReader(c).ReadString('\x1c')
+	require.NoError(t, err)
+	require.Contains(t, answer, "MSA|AA|1")
+}
+
+func TestLimits(t *testing.T) {
+	t.Run("a frame without end is refused and bounded", func(t *testing.T) {
+		in := &intake{}
+		address, _ := serve(t, in, nil)
+		acks := exchange(t, address, "\x0b"+adt("1"), strings.Repeat("x", 1<<20))
+		require.Empty(t, in.messages())
+		for _, ack := range acks { // the answer may be lost to the reset
+			require.Equal(t, hl7v2.AckCode("AR"), ack.Code)
+		}
+	})
+	t.Run("half a frame, then silence", func(t *testing.T) {
+		in := &intake{}
+		address, _ := serve(t, in, func(c *mllp.Config) { c.FrameTimeout = 50 * time.Millisecond })
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = io.WriteString(c, "\x0bMSH|")
+		require.NoError(t, err)
+		rest, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Empty(t, rest)
+		require.Empty(t, in.messages())
+	})
+	t.Run("an idle connection", func(t *testing.T) {
+		address, _ := serve(t, &intake{}, func(c *mllp.Config) { c.IdleTimeout = 50 * time.Millisecond })
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+	})
+	t.Run("no frame at all", func(t *testing.T) {
+		address, _ := serve(t, &intake{}, nil)
+		require.Empty(t, exchange(t, address, strings.Repeat("no frames here", 1000)))
+	})
+	t.Run("more connections than allowed", func(t *testing.T) {
+		address, _ := serve(t, &intake{}, func(c *mllp.Config) { c.Connections = 1 })
+		first, err := mllp.Dial(t.Context(), address, nil, 0)
+		require.NoError(t, err)
+		defer func() { _ = first.Close() }()
+		_, err = first.Send(t.Context(), []byte(adt("1")))
+		require.NoError(t, err)
+		require.Empty(t, exchange(t, address, frame(adt("2"))))
+		_, err = first.Send(t.Context(), []byte(adt("3")))
+		require.NoError(t, err)
+	})
+}
+
+func TestAnswers(t *testing.T) {
+	quarantined := pipelines.Outcome{Status: pipelines.Quarantined, Place: "PID-3", Reason: "no patient id"}
+	rows := []struct {
+		name      string
+		more      string // from MSH-13 on
+		err       error
+		outcome   pipelines.Outcome
+		processed bool
+		want      string
+	}{
+		{name: "original mode", want: "AA"},
+		{name: "no room", err: pipelines.ErrFull, want: "AE"},
+		{name: "stopping", err: pipelines.ErrClosed, want: "AE"},
+		{name: "an unknown failure", err: errors.New("disk"), want: "AE"},
+		{name: "refused", err: &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "test data"}, want: "AR"},
+		{name: "after the outcome", processed: true, outcome: pipelines.Outcome{Status: pipelines.Published}, want: "AA"},
+		{name: "after the outcome, quarantined", processed: true, outcome: quarantined, want: "AE"},
+		{name: "stored, quarantined later", outcome: quarantined, want: "AA"},
+		{name: "commit only", more: "|||AL|NE", want: "CA"},
+		{name: "commit only, no room", more: "|||AL|NE", err: pipelines.ErrFull, want: "CE"},
+		{name: "application only", more: "|||NE|AL", want: "AA"},
+		{name: "both", more: "|||AL|AL", outcome: pipelines.Outcome{Status: pipelines.Published}, want: "CA AA"},
+		{name: "both, quarantined", more: "|||AL|AL", outcome: quarantined, want: "CA AE"},
+		{name: "on error only, none", more: "|||ER|NE", want: ""},
+		{name: "on error only, refused", more: "|||ER|NE", err: &pipelines.Refused{Code: "AR", Condition: "202", Reason: "test data"}, want: "CR"},
+		{name: "application on error, quarantined", more: "|||NE|ER", outcome: quarantined, want: "AE"},
+		{name: "application on error, none", more: "|||NE|ER", outcome: pipelines.Outcome{Status: pipelines.Unchanged}, want: ""},
+		{name: "never", more: "|||NE|NE", want: ""},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			in := &intake{outcome: row.outcome, err: func([]byte) error { return row.err }}
+			address, _ := serve(t, in, func(c *mllp.Config) { c.Processed = row.processed })
+			var codes []string
+			for _, ack := range exchange(t, address, frame(adt("77", row.more))) {
+				require.Equal(t, "77", ack.ControlID)
+				codes = append(codes, string(ack.Code))
+				if !ack.Code.Positive() {
+					require.NotEmpty(t, ack.Errors)
+				}
+			}
+			require.Equal(t, row.want, strings.Join(codes, " "))
+		})
+	}
+	t.Run("an acknowledgement is never answered", func(t *testing.T) {
+		in := &intake{}
+		address, _ := serve(t, in, nil)
+		require.Empty(t, exchange(t, address, frame("MSH|^~\\&|A|B|C|D|20260310||ACK|9|P|2.5.1\rMSA|AA|1\r")))
+		require.Empty(t, in.messages())
+	})
+	t.Run("what is no message", func(t *testing.T) {
+		address, _ := serve(t, &intake{}, nil)
+		acks := exchange(t, address, frame("HELLO"))
+		require.Len(t, acks, 1)
+		require.Equal(t, hl7v2.AckCode("AR"), acks[0].Code)
+	})
+}
+
+func TestBatch(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, nil)
+	batch := "BHS|^~\\&|EPIC|NORTH|LIAISON|NORTH|20260310||||B1\r" + adt("1") + adt("2") + "BTS|2\r"
+	acks := exchange(t, address, frame(batch))
+	require.Len(t, acks, 2)
+	require.Len(t, in.messages(), 2)
+	cut := "BHS|^~\\&|EPIC|NORTH|LIAISON|NORTH|20260310||||B2\r" + adt("3") + "BTS|2\r"
+	acks = exchange(t, address, frame(cut))
+	require.Len(t, acks, 1)
+	require.Equal(t, hl7v2.AckCode("AR"), acks[0].Code)
+	require.Len(t, in.messages(), 2, "of a batch that was cut short nothing is taken")
+	acks = exchange(t, address, frame(adt("4")+adt("5")))
+	require.Len(t, acks, 2, "two messages in a frame are two messages")
+}
+
+// What was read before the stop is answered, nothing after it is taken.
+func TestStop(t *testing.T) {
+	release := make(chan struct{})
+	entered := make(chan struct{})
+	in := &intake{}
+	in.err = func([]byte) error { close(entered); <-release; return nil }
+	address, stop := serve(t, in, nil)
+	c, err := mllp.Dial(t.Context(), address, nil, 0)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	answered := make(chan string, 1)
+	go func() {
+		answer, err := c.Send(context.Background(), []byte(adt("1")))
+		answered <- fmt.Sprint(string(answer), err)
+	}()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	close(release)
+	require.NoError(t, <-stopped)
+	require.Contains(t, <-answered, "MSA|AA|1")
+	_, err = mllp.Dial(t.Context(), address, nil, 0)
+	require.Error(t, err)
+}
+
+// A panic of the intake ends one connection, not the server.
+func TestPanic(t *testing.T) {
+	in := &intake{}
+	in.err = func(raw []byte) error {
+		if bytes.Contains(raw, []byte("|666|")) {
+			panic("poison")
+		}
+		return nil
+	}
+	address, _ := serve(t, in, nil)
+	require.Empty(t, exchange(t, address, frame(adt("666"))))
+	require.Len(t, exchange(t, address, frame(adt("1"))), 1)
+}
+
+func BenchmarkServer(b *testing.B) {
+	in := &intake{}
+	s, err := mllp.Listen(b.Context(), mllp.Config{Name: "adt", Listen: "127.0.0.1:0"})
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, in) }()
+	raw := []byte(adt("1"))
+	b.ReportAllocs()
+	b.SetBytes(int64(len(raw)))
+	b.RunParallel(func(pb *testing.PB) {
+		c, err := mllp.Dial(ctx, s.Addr(), nil, 0)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		for pb.Next() {
+			if _, err := c.Send(ctx, raw); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	cancel()
+	require.NoError(b, <-done)
+}
