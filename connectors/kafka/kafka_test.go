@@ -1,0 +1,190 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/liaison-health/liaison/connectors/kafka"
+	"github.com/liaison-health/liaison/connectors/kafka/embedded"
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func broker(t *testing.T, dir string) string {
+	t.Helper()
+	b, err := embedded.Start(embedded.Config{Dir: dir, Listen: "127.0.0.1:0", Sync: true})
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	return b.Addr()
+}
+
+func publisher(t *testing.T, address string) *kafka.Publisher {
+	t.Helper()
+	p, err := kafka.NewPublisher(kafka.Config{
+		Brokers: []string{address}, Topics: []kafka.Topic{{Name: "liaison.flow", Partitions: 3, MaxMessageBytes: 1 << 20, Retention: time.Hour}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+func events(from, n int) []pipelines.OutboxEvent {
+	out := make([]pipelines.OutboxEvent, n)
+	for i := range out {
+		id := fmt.Sprintf("event-%04d", from+i)
+		out[i] = pipelines.OutboxEvent{ID: id, Key: []byte("k"), Headers: []pipelines.Header{{Name: "ce_id", Value: id}}, Value: []byte(`{"n":` + fmt.Sprint(from+i) + `}`)}
+	}
+	return out
+}
+
+func TestPublishAndReadBack(t *testing.T) {
+	dir := t.TempDir()
+	p := publisher(t, broker(t, dir))
+	n, err := p.Partitions(t.Context(), "liaison.flow")
+	require.NoError(t, err)
+	require.Equal(t, int32(3), n)
+	deviations, err := p.Ensure(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, deviations)
+	base, err := p.Publish(t.Context(), "liaison.flow", 1, events(0, 100))
+	require.NoError(t, err)
+	require.Equal(t, int64(0), base)
+	base, err = p.Publish(t.Context(), "liaison.flow", 1, events(100, 5))
+	require.NoError(t, err)
+	require.Equal(t, int64(100), base)
+	cluster, ends, err := p.LogEnds(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, cluster)
+	require.Equal(t, int64(105), ends[pipelines.TopicPartition{Topic: "liaison.flow", Partition: 1}])
+	require.Equal(t, int64(0), ends[pipelines.TopicPartition{Topic: "liaison.flow", Partition: 0}])
+	next := 10
+	require.NoError(t, p.ReadFrom(t.Context(), "liaison.flow", 1, 10, func(offset int64, e pipelines.OutboxEvent) error {
+		require.Equal(t, int64(next), offset)
+		require.Equal(t, events(next, 1)[0], e)
+		next++
+		return nil
+	}))
+	require.Equal(t, 105, next)
+}
+
+func TestRefusals(t *testing.T) {
+	p := publisher(t, broker(t, ""))
+	_, err := p.Publish(t.Context(), "liaison.other", 0, events(0, 1))
+	var refused *kafka.Refused
+	require.ErrorAs(t, err, &refused)
+	_, err = p.Publish(t.Context(), "liaison.flow", 7, events(0, 1))
+	require.ErrorAs(t, err, &refused)
+	big := events(0, 1)
+	big[0].Value = make([]byte, 2<<20)
+	for i := range big[0].Value {
+		big[0].Value[i] = byte(i * i * 7 >> 3)
+	}
+	big[0].Value[0] = 1
+	_, err = p.Publish(t.Context(), "liaison.flow", 0, incompressible(big))
+	var large *kafka.TooLarge
+	require.ErrorAs(t, err, &large)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	away, err := kafka.NewPublisher(kafka.Config{Brokers: []string{"127.0.0.1:1"}, Topics: []kafka.Topic{{Name: "liaison.flow"}}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, away.Close()) }()
+	_, err = away.Publish(ctx, "liaison.flow", 0, events(0, 1))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func incompressible(list []pipelines.OutboxEvent) []pipelines.OutboxEvent {
+	for _, e := range list {
+		x := uint64(88172645463325252)
+		for i := range e.Value {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+			e.Value[i] = byte(x)
+		}
+	}
+	return list
+}
+
+// A broker that is started again has what it acknowledged, under the same id.
+func TestBrokerRestart(t *testing.T) {
+	dir := t.TempDir()
+	var cluster string
+	for round := range 2 {
+		b, err := embedded.Start(embedded.Config{Dir: dir, Listen: "127.0.0.1:0", Sync: true})
+		require.NoError(t, err)
+		p, err := kafka.NewPublisher(kafka.Config{Brokers: []string{b.Addr()}, Topics: []kafka.Topic{{Name: "liaison.flow", Partitions: 3}}})
+		require.NoError(t, err)
+		id, ends, err := p.LogEnds(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int64(round*10), ends[pipelines.TopicPartition{Topic: "liaison.flow", Partition: 2}])
+		if round > 0 {
+			require.Equal(t, cluster, id)
+		}
+		cluster = id
+		_, err = p.Publish(t.Context(), "liaison.flow", 2, events(round*10, 10))
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
+		b.Close()
+	}
+}
+
+// The embedded broker's disk and memory are bounded: the oldest records go.
+func TestBrokerTrims(t *testing.T) {
+	b, err := embedded.Start(embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", PartitionBytes: 64 << 10, Trim: 10 * time.Millisecond})
+	require.NoError(t, err)
+	defer b.Close()
+	p, err := kafka.NewPublisher(kafka.Config{Brokers: []string{b.Addr()}, Topics: []kafka.Topic{{Name: "liaison.flow", Partitions: 1}}, BatchBytes: 16 << 10})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	for i := range 20 {
+		list := events(i*10, 10)
+		for k := range list {
+			list[k].Value = make([]byte, 4<<10)
+		}
+		_, err := p.Publish(t.Context(), "liaison.flow", 0, incompressible(list))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		first := int64(-1)
+		err := p.ReadFrom(t.Context(), "liaison.flow", 0, 0, func(offset int64, _ pipelines.OutboxEvent) error {
+			first = offset
+			return kafka.ErrStop
+		})
+		return errors.Is(err, kafka.ErrStop) && first >= 150
+	}, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestConsumer(t *testing.T) {
+	address := broker(t, "")
+	p := publisher(t, address)
+	for partition := range int32(3) {
+		_, err := p.Publish(t.Context(), "liaison.flow", partition, events(int(partition)*100, 50))
+		require.NoError(t, err)
+	}
+	c, err := kafka.NewConsumer(kafka.Config{Brokers: []string{address}, Topics: []kafka.Topic{{Name: "liaison.flow"}, {Name: "not.there"}}})
+	require.NoError(t, err)
+	defer c.Close()
+	next := map[int32]int64{}
+	count := 0
+	require.NoError(t, c.Read(t.Context(), true, 0, func(r *kafka.Record) error {
+		require.Equal(t, next[r.Partition], r.Offset)
+		next[r.Partition]++
+		require.Equal(t, fmt.Sprintf("event-%04d", int64(r.Partition)*100+r.Offset), r.Header("ce_id"))
+		if count++; count == 150 {
+			return kafka.ErrStop
+		}
+		return nil
+	}))
+	require.Equal(t, 150, count)
+	require.NoError(t, c.Read(t.Context(), false, 50*time.Millisecond, func(*kafka.Record) error { return errors.New("nothing is new") }))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, c.Read(ctx, true, 0, func(*kafka.Record) error { return errors.New("not called") }))
+}
