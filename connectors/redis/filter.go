@@ -1,0 +1,159 @@
+// Package redis is the early filter of resent messages: which identities were
+// accepted lately, asked before the journal is written. It holds digests only,
+// never a patient's data, and whatever it says wrongly, slowly or not at all
+// changes the speed, not a result.
+package redis
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+// Config says which server the filter asks.
+type Config struct {
+	Address  string // host:port
+	Username string
+	Password string
+	Database int
+	TLS      *tls.Config
+	Window   time.Duration // how long an identity is kept; 0: 7 days
+	Key      []byte        // the site's key: values without its mark are not believed
+	Timeout  time.Duration // of one question; 0: 50 ms
+	// Pause is how long nothing is asked after Failures failures in a row
+	// (0: 1 s after 5): a server that is gone costs nothing.
+	Pause    time.Duration
+	Failures int32
+}
+
+// A Filter implements pipelines.EarlyFilter. It is safe for concurrent use.
+type Filter struct {
+	cfg      Config
+	client   *goredis.Client
+	failures atomic.Int32
+	until    atomic.Int64 // Unix nanoseconds before which nothing is asked
+}
+
+// ErrPaused: the server failed lately and is not asked at the moment.
+var ErrPaused = errors.New("redis: paused after failures")
+
+// New makes a filter; it does not connect.
+func New(cfg Config) (*Filter, error) {
+	if len(cfg.Key) == 0 {
+		return nil, errors.New("redis: the filter needs the site's key")
+	}
+	if cfg.Window <= 0 {
+		cfg.Window = 7 * 24 * time.Hour
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 50 * time.Millisecond
+	}
+	if cfg.Pause <= 0 {
+		cfg.Pause = time.Second
+	}
+	if cfg.Failures <= 0 {
+		cfg.Failures = 5
+	}
+	client := goredis.NewClient(&goredis.Options{
+		Addr: cfg.Address, Username: cfg.Username, Password: cfg.Password, DB: cfg.Database, TLSConfig: cfg.TLS,
+		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second, ContextTimeoutEnabled: true,
+		MaxRetries: -1, PoolSize: 16,
+	})
+	return &Filter{cfg: cfg, client: client}, nil
+}
+
+// Close ends the connections.
+func (f *Filter) Close() error {
+	if err := f.client.Close(); err != nil {
+		return fmt.Errorf("redis: close: %w", err)
+	}
+	return nil
+}
+
+// Lookup implements pipelines.EarlyFilter: where the first message of this
+// identity stands. Every failure and every value without the site's mark is
+// "not known".
+func (f *Filter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, error) {
+	if f.paused() {
+		return 0, false, ErrPaused
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer cancel()
+	value, err := f.client.Get(ctx, f.key(digest)).Bytes()
+	if errors.Is(err, goredis.Nil) {
+		f.failures.Store(0)
+		return 0, false, nil
+	}
+	if err != nil {
+		f.failed()
+		return 0, false, fmt.Errorf("redis: look up: %w", err)
+	}
+	f.failures.Store(0)
+	if len(value) != 8+sha256.Size {
+		return 0, false, nil
+	}
+	position := binary.BigEndian.Uint64(value)
+	if !hmac.Equal(value[8:], f.mark(digest, position)) {
+		return 0, false, nil
+	}
+	return position, true, nil
+}
+
+// Remember implements pipelines.EarlyFilter, all entries in one round trip. An
+// identity that is there already keeps its first position.
+func (f *Filter) Remember(ctx context.Context, entries []pipelines.FilterEntry) error {
+	if f.paused() {
+		return ErrPaused
+	}
+	_, err := f.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for _, e := range entries {
+			value := binary.BigEndian.AppendUint64(nil, e.Position)
+			p.SetNX(ctx, f.key(e.Digest), append(value, f.mark(e.Digest, e.Position)...), f.cfg.Window)
+		}
+		return nil
+	})
+	if err != nil {
+		f.failed()
+		return fmt.Errorf("redis: remember: %w", err)
+	}
+	f.failures.Store(0)
+	return nil
+}
+
+// key names an identity so that nobody without the site's key can tell which
+// message it stands for.
+func (f *Filter) key(digest [32]byte) string {
+	m := hmac.New(sha256.New, f.cfg.Key)
+	m.Write([]byte("key"))
+	m.Write(digest[:])
+	return "liaison:d:" + hex.EncodeToString(m.Sum(nil)[:20])
+}
+
+// mark shows that a value is this site's own.
+func (f *Filter) mark(digest [32]byte, position uint64) []byte {
+	m := hmac.New(sha256.New, f.cfg.Key)
+	m.Write([]byte("mark"))
+	m.Write(digest[:])
+	m.Write(binary.BigEndian.AppendUint64(nil, position))
+	return m.Sum(nil)
+}
+
+func (f *Filter) paused() bool { return time.Now().UnixNano() < f.until.Load() }
+
+func (f *Filter) failed() {
+	if f.failures.Add(1) >= f.cfg.Failures {
+		f.failures.Store(0)
+		f.until.Store(time.Now().Add(f.cfg.Pause).UnixNano())
+	}
+}
