@@ -35,6 +35,11 @@ type Pipeline struct {
 	ProcessingIDs   []string // MSH-11 that may pass; empty: P and none
 	Application     string   // MSH-5 that the source must address; "": any
 	Facility        string   // MSH-6
+	// Gate looks at what the mapping made; nil: nothing does. A finding sends
+	// the message to quarantine, or with Sample above 1, where only every so
+	// manieth journal entry is looked at, is a warning in its records.
+	Gate   func(*tables.Result) (place, reason string)
+	Sample uint64
 }
 
 // Config says how an engine works.
@@ -47,8 +52,8 @@ type Config struct {
 	RetentionSize int64
 	FreeSpace     uint64                                                // bytes of the volume below which nothing is taken
 	Housekeeping  time.Duration                                         // how often space and retention are looked at; 0: 1 s
-	Check         func(resource []byte) (place, reason string, ok bool) // the inbound FHIR gate; nil: none
-	Failpoint     func(name string)                                     // nil outside fault tests
+	Key           []byte            // the site's; nil: SiteKey's
+	Failpoint     func(name string) // nil outside fault tests
 	Log           *slog.Logger
 	Registry      prometheus.Registerer
 }
@@ -107,16 +112,24 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if e.published, err = s.Number("published"); err != nil {
 		return nil, err
 	}
-	if e.hmacKey, err = siteKey(cfg.Dir, e.lastEvent > 0); err != nil {
-		return nil, err
+	if e.hmacKey = cfg.Key; e.hmacKey == nil {
+		if e.hmacKey, err = SiteKey(cfg.Dir, s); err != nil {
+			return nil, err
+		}
 	}
 	e.metrics = newMetrics(cfg.Registry, e)
 	return e, nil
 }
 
-// siteKey reads the key of the Kafka keys, or makes it once. Data without its
-// key is an error: a new key would move every record to another partition.
-func siteKey(dir string, hasData bool) ([]byte, error) {
+// SiteKey reads the key of Kafka keys and filter entries, or makes it once. Data
+// without its key is an error: a new key would move every record to another
+// partition.
+func SiteKey(dir string, s *store.Store) ([]byte, error) {
+	events, err := s.Number("events")
+	if err != nil {
+		return nil, err
+	}
+	hasData := events > 0
 	name := filepath.Join(dir, "site.key")
 	key, err := os.ReadFile(name)
 	switch {
@@ -141,9 +154,6 @@ func siteKey(dir string, hasData bool) ([]byte, error) {
 	}
 	return key, nil
 }
-
-// SiteKey is the key that Kafka keys and filter entries are made with.
-func (e *Engine) SiteKey() []byte { return e.hmacKey }
 
 // Run works until ctx is done, then drains: what is in the journal becomes
 // events. What Kafka does not take by then waits for the next start.

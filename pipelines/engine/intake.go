@@ -128,11 +128,11 @@ func (p *Pipeline) admit(m *pipelines.Message) ([32]byte, error) {
 		return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "207", Reason: "not an HL7 v2 message"}
 	}
 	head := msg.Header()
-	allowed := p.ProcessingIDs
-	if len(allowed) == 0 {
-		allowed = []string{"P", ""}
+	id := head.ProcessingID
+	if id == "" { // production is what a feed without the field means
+		id = "P"
 	}
-	if !slices.Contains(allowed, head.ProcessingID) {
+	if !slices.Contains(p.ProcessingIDs, id) && (id != "P" || len(p.ProcessingIDs) > 0) {
 		return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id"}
 	}
 	if p.Application != "" && p.Application != head.ReceivingApplication || p.Facility != "" && p.Facility != head.ReceivingFacility {

@@ -172,11 +172,14 @@ func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
 		}
 		return
 	}
-	for _, w := range res.Report.Warnings {
-		if w.Code == "undecodable" {
-			p.problem = &problem{Reason: "undecodable", Place: w.Place, Text: w.Text}
-			pl.Mapper.Release(res)
-			return
+	if pl.Gate != nil && (pl.Sample <= 1 || en.pos%pl.Sample == 0) {
+		if place, reason := pl.Gate(res); reason != "" {
+			if pl.Sample <= 1 {
+				p.problem = &problem{Reason: "invalid-fhir", Place: place, Text: reason}
+				pl.Mapper.Release(res)
+				return
+			}
+			res.Change.Warnings = append(res.Change.Warnings, "gate "+place+": "+reason)
 		}
 	}
 	p.change, p.result, p.mapper = res.Change, res, pl.Mapper
