@@ -1,0 +1,158 @@
+// Package offline maps and folds messages as in service, without a journal,
+// Kafka or a clock: for the map and bench commands and for tests.
+package offline
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines/engine"
+)
+
+// A Pipeline maps one source's messages; records fold over them in order.
+type Pipeline struct {
+	line   *engine.Pipeline
+	folder *records.Folder
+	state  memory
+	n      uint64
+}
+
+// New makes a pipeline with an empty state.
+func New(line *engine.Pipeline) *Pipeline {
+	return &Pipeline{line: line, folder: records.NewFolder(0), state: memory{}}
+}
+
+// A Report says what became of a message's values.
+type Report struct {
+	ControlID string `json:"control_id"`
+	Message   string `json:"message"`
+	Structure string `json:"structure"`
+	tables.Report
+}
+
+// Map maps one message. The caller releases the result.
+func (p *Pipeline) Map(raw []byte) (*tables.Result, error) {
+	msg, err := hl7v2.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("refused: %w", err)
+	}
+	if p.line.DefaultCharset != "" {
+		if err := msg.SetDefaultCharset(p.line.DefaultCharset); err != nil {
+			return nil, fmt.Errorf("refused: %w", err)
+		}
+	}
+	sum := sha256.Sum256(raw)
+	p.n++
+	result, err := p.line.Mapper.Map(msg, tables.Context{
+		Source: p.line.Source, Location: p.line.Location, DefaultAssigner: p.line.DefaultAssigner, Systems: p.line.Systems,
+		Received: p.received(msg), Journal: p.n, SHA256: hex.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("refused: %w", err)
+	}
+	return result, nil
+}
+
+// received is the message's own time: there is no journal to give one.
+func (p *Pipeline) received(msg *hl7v2.Message) time.Time {
+	location := p.line.Location
+	if location == nil {
+		location = time.UTC
+	}
+	t, err := hl7v2.ParseTime(msg.Header().DateTime, location)
+	if err != nil {
+		return time.Unix(0, 0).UTC()
+	}
+	return t.Time.UTC()
+}
+
+// Bundle maps one message to a transaction Bundle.
+func (p *Pipeline) Bundle(raw []byte) ([]byte, error) {
+	r, err := p.Map(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer p.line.Mapper.Release(r)
+	return r.AppendBundle(nil), nil
+}
+
+// Report maps one message and says what became of its values.
+func (p *Pipeline) Report(raw []byte) (*Report, error) {
+	r, err := p.Map(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer p.line.Mapper.Release(r)
+	return &Report{ControlID: r.ControlID, Message: r.Message, Structure: r.Structure, Report: r.Report}, nil
+}
+
+// Records maps and folds one message and gives the records that it makes.
+func (p *Pipeline) Records(raw []byte) ([][]byte, error) {
+	r, err := p.Map(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer p.line.Mapper.Release(r)
+	effects, err := p.folder.Fold(p.state, r.Change)
+	var out [][]byte
+	for err == nil {
+		for _, kv := range effects.Writes {
+			p.state.set(kv)
+		}
+		for i := range effects.Events {
+			out = append(out, effects.Events[i].Payload)
+		}
+		if effects.Continuation == nil {
+			return out, nil
+		}
+		effects, err = p.folder.Resume(p.state, effects.Continuation)
+	}
+	return nil, fmt.Errorf("fold: %w", err)
+}
+
+// memory is a records.View over a map.
+type memory map[string][]byte
+
+func (m memory) set(kv records.KV) {
+	if kv.Value == nil {
+		delete(m, string(kv.Key))
+		return
+	}
+	m[string(kv.Key)] = kv.Value
+}
+
+// Get implements records.View.
+func (m memory) Get(key []byte) ([]byte, error) { return m[string(key)], nil }
+
+// Scan implements records.View.
+func (m memory) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
+	var keys []string
+	for k := range m {
+		if strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	var out []records.KV
+	for _, k := range keys[:min(limit, len(keys))] {
+		out = append(out, records.KV{Key: []byte(k), Value: m[k]})
+	}
+	return out, nil
+}
+
+// AppendBundle is Bundle into a buffer of the caller's.
+func (p *Pipeline) AppendBundle(dst, raw []byte) ([]byte, error) {
+	r, err := p.Map(raw)
+	if err != nil {
+		return dst, err
+	}
+	defer p.line.Mapper.Release(r)
+	return r.AppendBundle(dst), nil
+}

@@ -1,0 +1,255 @@
+package fhirrest_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/liaison-health/liaison/connectors/fhirrest"
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type intake struct {
+	mu      sync.Mutex
+	got     []pipelines.Message
+	err     error
+	outcome pipelines.Outcome
+	held    map[string]string
+}
+
+func (i *intake) Accept(_ context.Context, m *pipelines.Message) (pipelines.Receipt, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.err != nil {
+		return pipelines.Receipt{}, i.err
+	}
+	if bytes.Contains(m.Raw, []byte("poison")) {
+		panic("poison")
+	}
+	i.got = append(i.got, *m)
+	return pipelines.Receipt{Position: 41}, nil
+}
+
+func (i *intake) Wait(context.Context, uint64) (pipelines.Outcome, error) { return i.outcome, nil }
+
+func serve(t *testing.T, in *intake, change func(*fhirrest.Config)) string {
+	t.Helper()
+	cfg := fhirrest.Config{
+		Name: "portal", Listen: "127.0.0.1:0", MaxBody: 64 << 10, Outcomes: in, Types: []string{"Patient", "Observation", "Binary", "Bundle"},
+		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
+			return records.Identify(records.FHIRRequest{Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Body: body})
+		},
+		Read: func(_ context.Context, typ, id string) ([]byte, uint64, error) {
+			if held, ok := in.held[typ+"/"+id]; ok {
+				return []byte(held), 7, nil
+			}
+			return nil, 0, nil
+		},
+		Check: func(n *fhir.Node) []fhir.Issue {
+			if n.Str("gender") == "wrong" {
+				return []fhir.Issue{{Severity: "error", Code: "code-invalid", Expression: "Patient.gender", Diagnostics: "not a code of the value set"}}
+			}
+			return nil
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := fhirrest.Listen(t.Context(), cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, in) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		require.NoError(t, <-done)
+	})
+	return "http://" + s.Addr() + "/fhir"
+}
+
+func call(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/fhir+json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer, string(text)
+}
+
+const patient = `{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"4711"}],"name":[{"family":"Doe"}]}`
+
+func TestCreate(t *testing.T) {
+	in := &intake{}
+	base := serve(t, in, nil)
+	r, body := call(t, "POST", base+"/Patient", patient)
+	require.Equal(t, http.StatusCreated, r.StatusCode)
+	require.Empty(t, body)
+	require.Regexp(t, `/fhir/Patient/[0-9a-f-]{36}/_history/41$`, r.Header.Get("Location"))
+	require.Equal(t, `W/"41"`, r.Header.Get("ETag"))
+	require.Equal(t, patient, string(in.got[0].Raw), "the bytes as they came")
+	require.Equal(t, pipelines.FHIR, in.got[0].Format)
+	require.JSONEq(t, `{"method":"POST","type":"Patient"}`, string(in.got[0].Meta))
+	again, _ := call(t, "POST", base+"/Patient", patient)
+	require.Equal(t, r.Header.Get("Location"), again.Header.Get("Location"), "the same resource, the same place")
+	_, body = call(t, "POST", base+"/Patient", patient, "Prefer", "return=representation")
+	require.Equal(t, patient, body)
+	_, body = call(t, "POST", base+"/Patient", patient, "Prefer", "return=OperationOutcome")
+	require.Contains(t, body, "OperationOutcome")
+}
+
+func TestUpdateAndRead(t *testing.T) {
+	in := &intake{held: map[string]string{"Patient/p1": `{"resourceType":"Patient","id":"p1"}`, "Binary/b1": `{"resourceType":"Binary","id":"b1","contentType":"text/plain","data":"aGVsbG8="}`}}
+	base := serve(t, in, nil)
+	r, _ := call(t, "PUT", base+"/Patient/p1", `{"resourceType":"Patient","id":"p1"}`)
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	r, body := call(t, "PUT", base+"/Patient/p2", `{"resourceType":"Patient","id":"p1"}`)
+	require.Equal(t, http.StatusBadRequest, r.StatusCode)
+	require.Contains(t, body, "Patient.id")
+	r, body = call(t, "GET", base+"/Patient/p1", "")
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	require.Equal(t, in.held["Patient/p1"], body)
+	require.Equal(t, `W/"7"`, r.Header.Get("ETag"))
+	r, _ = call(t, "GET", base+"/Patient/p1", "", "If-None-Match", `W/"7"`)
+	require.Equal(t, http.StatusNotModified, r.StatusCode)
+	r, _ = call(t, "GET", base+"/Patient/nobody", "")
+	require.Equal(t, http.StatusNotFound, r.StatusCode)
+	r, body = call(t, "GET", base+"/Binary/b1", "", "Accept", "*/*")
+	require.Equal(t, "hello", body)
+	require.Equal(t, "text/plain", r.Header.Get("Content-Type"))
+	_, body = call(t, "GET", base+"/Binary/b1", "", "Accept", "application/fhir+json")
+	require.Equal(t, in.held["Binary/b1"], body)
+	r, body = call(t, "GET", base+"/metadata", "")
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	require.Contains(t, body, "CapabilityStatement")
+}
+
+func TestIfNoneExist(t *testing.T) {
+	in := &intake{}
+	base := serve(t, in, nil)
+	r, _ := call(t, "POST", base+"/Patient", patient, "If-None-Exist", "identifier=urn:oid:1.2.3|4711")
+	require.Equal(t, http.StatusCreated, r.StatusCode)
+	id := strings.Split(r.Header.Get("Location"), "/")[5]
+	in.held = map[string]string{"Patient/" + id: `{"resourceType":"Patient","id":"` + id + `"}`}
+	r, _ = call(t, "POST", base+"/Patient", patient, "If-None-Exist", "identifier=urn:oid:1.2.3|4711")
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	require.Len(t, in.got, 1, "what exists is not created again")
+}
+
+func TestBundles(t *testing.T) {
+	in := &intake{}
+	base := serve(t, in, nil)
+	transaction := `{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"urn:uuid:4f1c2a60-7d35-4c8e-9b0a-5d2f6e31a701","resource":` + patient +
+		`,"request":{"method":"POST","url":"Patient"}},{"resource":{"resourceType":"Observation","id":"o1","status":"final","code":{"text":"x"}},"request":{"method":"PUT","url":"Observation/o1"}}]}`
+	r, body := call(t, "POST", base, transaction)
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	answer, err := fhir.ParseJSON([]byte(body))
+	require.NoError(t, err)
+	require.Equal(t, "transaction-response", answer.Str("type"))
+	require.Equal(t, "201 Created", answer.Str("entry[0].response.status"))
+	require.Equal(t, "200 OK", answer.Str("entry[1].response.status"))
+	require.Equal(t, "Observation/o1/_history/41", answer.Str("entry[1].response.location"))
+	for _, kind := range []string{"message", "collection", "history"} {
+		r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"`+kind+`","entry":[{"resource":`+patient+`}]}`)
+		require.Equal(t, http.StatusOK, r.StatusCode, kind)
+	}
+	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"searchset"}`)
+	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
+	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"Patient/1"}}]}`)
+	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
+}
+
+func TestRefusals(t *testing.T) {
+	rows := []struct {
+		name, method, path, body string
+		headers                  []string
+		err                      error
+		status                   int
+		contains                 string
+	}{
+		{name: "not JSON", method: "POST", path: "/Patient", body: `{`, status: 400, contains: "structure"},
+		{name: "a member twice", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","resourceType":"Patient"}`, status: 400, contains: "resourceType"},
+		{name: "another type", method: "POST", path: "/Patient", body: `{"resourceType":"Observation"}`, status: 400},
+		{name: "no Bundle at the base", method: "POST", path: "", body: patient, status: 400},
+		{name: "no such type", method: "POST", path: "/Pet", body: patient, status: 404},
+		{name: "no such path", method: "GET", path: "/Patient/1/2/3", status: 404},
+		{name: "a bad id", method: "GET", path: "/Patient/a_b", status: 404},
+		{name: "no such method", method: "DELETE", path: "/Patient/1", status: 405},
+		{name: "search", method: "GET", path: "/Patient", status: 405},
+		{name: "XML in", method: "POST", path: "/Patient", body: "<Patient/>", headers: []string{"Content-Type", "application/fhir+xml"}, status: 415},
+		{name: "XML out", method: "POST", path: "/Patient", body: patient, headers: []string{"Accept", "application/fhir+xml"}, status: 406},
+		{name: "too big", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","x":"` + strings.Repeat("x", 70<<10) + `"}`, status: 413},
+		{name: "the gate", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","gender":"wrong"}`, status: 422, contains: "Patient.gender"},
+		{name: "no room", method: "POST", path: "/Patient", body: patient, err: pipelines.ErrFull, status: 503},
+		{name: "stopping", method: "POST", path: "/Patient", body: patient, err: pipelines.ErrClosed, status: 503},
+		{name: "refused", method: "POST", path: "/Patient", body: patient, err: &pipelines.Refused{Place: "Patient.name", Reason: "no"}, status: 422, contains: "Patient.name"},
+		{name: "a panic", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","id":"poison"}`, status: 500},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			in := &intake{err: row.err}
+			base := serve(t, in, nil)
+			r, body := call(t, row.method, base+row.path, row.body, row.headers...)
+			require.Equal(t, row.status, r.StatusCode, body)
+			require.Contains(t, body, `"OperationOutcome"`)
+			require.Contains(t, body, row.contains)
+			require.NotContains(t, body, "4711")
+			require.Empty(t, in.got)
+			if row.status == 503 {
+				require.NotEmpty(t, r.Header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+func TestGzip(t *testing.T) {
+	in := &intake{}
+	base := serve(t, in, nil)
+	pack := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := io.WriteString(z, text)
+		require.NoError(t, err)
+		require.NoError(t, z.Close())
+		return b.String()
+	}
+	r, _ := call(t, "POST", base+"/Patient", pack(patient), "Content-Encoding", "gzip")
+	require.Equal(t, http.StatusCreated, r.StatusCode)
+	require.Equal(t, patient, string(in.got[0].Raw))
+	r, _ = call(t, "POST", base+"/Patient", pack(`{"resourceType":"Patient","x":"`+strings.Repeat("x", 1<<20)+`"}`), "Content-Encoding", "gzip")
+	require.Equal(t, http.StatusRequestEntityTooLarge, r.StatusCode)
+}
+
+func TestTokensAndOutcome(t *testing.T) {
+	in := &intake{outcome: pipelines.Outcome{Status: pipelines.Quarantined, Place: "Patient.name", Reason: "odd"}}
+	base := serve(t, in, func(c *fhirrest.Config) { c.Tokens = []string{"secret"}; c.Processed = true })
+	r, _ := call(t, "POST", base+"/Patient", patient)
+	require.Equal(t, http.StatusUnauthorized, r.StatusCode)
+	r, body := call(t, "POST", base+"/Patient", patient, "Authorization", "Bearer secret")
+	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
+	require.Contains(t, body, "Patient.name")
+	in.outcome = pipelines.Outcome{Status: pipelines.Published}
+	r, _ = call(t, "POST", base+"/Patient", patient, "Authorization", "Bearer secret")
+	require.Equal(t, http.StatusCreated, r.StatusCode)
+}

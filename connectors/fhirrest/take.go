@@ -1,0 +1,320 @@
+package fhirrest
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/pipelines"
+)
+
+// mediaType is FHIR's JSON.
+const mediaType = "application/fhir+json; charset=utf-8"
+
+// take takes a resource or Bundle in.
+func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
+	if !s.speaksJSON(w, r) {
+		return
+	}
+	body, ok := s.body(w, r)
+	if !ok {
+		return
+	}
+	node, err := fhir.ParseJSON(body)
+	if err != nil {
+		place, reason := "", "not JSON as FHIR has it"
+		var bad *fhir.JSONError
+		if errors.As(err, &bad) {
+			place, reason = bad.Path, bad.Reason
+		}
+		s.fail(w, http.StatusBadRequest, "structure", place, reason)
+		return
+	}
+	if !s.fits(w, q, node) {
+		return
+	}
+	if s.cfg.Check != nil {
+		if issues := s.cfg.Check(node); len(issues) > 0 {
+			s.outcome(w, http.StatusUnprocessableEntity, issues...)
+			return
+		}
+	}
+	refs, err := s.cfg.Identify(q, body)
+	if err != nil {
+		s.fail(w, http.StatusUnprocessableEntity, "invalid", "", "the resources cannot be identified")
+		return
+	}
+	if q.IfNoneExist != "" && len(refs) == 1 {
+		typ, id, _ := strings.Cut(refs[0], "/")
+		if held, version, err := s.cfg.Read(r.Context(), typ, id); err == nil && held != nil {
+			s.located(w, r, refs[0], version)
+			s.answered(w, r, http.StatusOK, held)
+			return
+		}
+	}
+	s.accept(w, r, q, node, body, refs)
+}
+
+// accept journals the bytes and answers.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string) {
+	meta, err := json.Marshal(q)
+	if err != nil {
+		s.fail(w, http.StatusInternalServerError, "exception", "", "the request failed")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.Timeout)
+	defer cancel()
+	receipt, err := s.in.Accept(ctx, &pipelines.Message{
+		Source: s.cfg.Name, Format: pipelines.FHIR, Peer: r.RemoteAddr, Raw: body, Meta: meta,
+	})
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	if s.cfg.Processed && !s.settled(ctx, w, receipt.Position) {
+		return
+	}
+	switch {
+	case q.Type == "" && (node.Str("type") == "transaction" || node.Str("type") == "batch"):
+		s.send(w, http.StatusOK, response(node, refs, receipt.Position).JSON())
+	case q.Type == "":
+		s.outcome(w, http.StatusOK, fhir.Issue{Severity: "information", Code: "informational", Diagnostics: strconv.Itoa(len(refs)) + " resources taken"})
+	case q.Method == http.MethodPut:
+		s.located(w, r, refs[0], receipt.Position)
+		s.answered(w, r, http.StatusOK, body)
+	default:
+		s.located(w, r, refs[0], receipt.Position)
+		s.answered(w, r, http.StatusCreated, body)
+	}
+}
+
+// settled waits for the outcome; quarantine is the client's error.
+func (s *Server) settled(ctx context.Context, w http.ResponseWriter, position uint64) bool {
+	for range 8 {
+		o, err := s.cfg.Outcomes.Wait(ctx, position)
+		switch {
+		case err != nil:
+			w.Header().Set("Retry-After", "5")
+			s.fail(w, http.StatusServiceUnavailable, "timeout", "", "stored, but its outcome is not known yet")
+			return false
+		case o.Status == pipelines.Quarantined:
+			s.fail(w, http.StatusUnprocessableEntity, "processing", o.Place, o.Reason)
+			return false
+		case o.Status != pipelines.Duplicate || o.Of == 0:
+			return true
+		}
+		position = o.Of
+	}
+	return true
+}
+
+// fits checks that body and address speak of the same thing.
+func (s *Server) fits(w http.ResponseWriter, q Request, node *fhir.Node) bool {
+	typ := node.ResourceType()
+	switch {
+	case typ == "":
+		s.fail(w, http.StatusBadRequest, "structure", "", "resourceType is missing")
+	case q.Type == "" && typ != "Bundle":
+		s.fail(w, http.StatusBadRequest, "invalid", "", "the base takes Bundles; a resource goes to [base]/[type]")
+	case q.Type == "" && !bundleType(node.Str("type")):
+		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "Bundle.type", "a Bundle here is a transaction, batch, message, collection or history")
+	case q.Type != "" && q.Type != typ:
+		s.fail(w, http.StatusBadRequest, "invalid", "resourceType", "the resource is of another type than the address")
+	case q.ID != "" && node.ID() != q.ID:
+		s.fail(w, http.StatusBadRequest, "invalid", typ+".id", "the resource's id is not the one of the address")
+	case s.writesNot(node):
+		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "Bundle.entry.request.method", "an entry's method is POST or PUT")
+	default:
+		return true
+	}
+	return false
+}
+
+// writesNot says whether a transaction asks for more than creates and updates.
+func (s *Server) writesNot(node *fhir.Node) bool {
+	if t := node.Str("type"); node.ResourceType() != "Bundle" || t != "transaction" && t != "batch" {
+		return false
+	}
+	for _, e := range node.Get("entry").Items() {
+		if m := e.Str("request.method"); m != http.MethodPost && m != http.MethodPut {
+			return true
+		}
+	}
+	return false
+}
+
+func bundleType(t string) bool {
+	switch t {
+	case "transaction", "batch", "message", "collection", "history":
+		return true
+	}
+	return false
+}
+
+// body reads the whole body, decompressed, up to the cap.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	var from io.Reader = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(from)
+		if err != nil {
+			s.fail(w, http.StatusBadRequest, "structure", "", "the body is not gzip")
+			return nil, false
+		}
+		from = z
+	default:
+		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "a body is plain or gzip")
+		return nil, false
+	}
+	body, err := io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1))
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig) || int64(len(body)) > s.cfg.MaxBody:
+		w.Header().Set("Connection", "close")
+		s.fail(w, http.StatusRequestEntityTooLarge, "too-long", "", "the body is above "+strconv.FormatInt(s.cfg.MaxBody, 10)+" bytes")
+		return nil, false
+	case err != nil:
+		s.fail(w, http.StatusBadRequest, "structure", "", "the body ended early")
+		return nil, false
+	}
+	return body, true
+}
+
+// speaksJSON refuses what is not JSON, coming or going.
+func (s *Server) speaksJSON(w http.ResponseWriter, r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/fhir+json" && kind != "application/json" {
+		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "Content-Type is application/fhir+json")
+		return false
+	}
+	if a := r.Header.Get("Accept"); strings.Contains(a, "xml") && !strings.Contains(a, "json") && !strings.Contains(a, "*/*") {
+		s.fail(w, http.StatusNotAcceptable, "not-supported", "", "answers are application/fhir+json")
+		return false
+	}
+	return true
+}
+
+// refuse answers a request whose bytes were not taken.
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	var refused *pipelines.Refused
+	switch {
+	case errors.As(err, &refused):
+		s.fail(w, http.StatusUnprocessableEntity, "processing", refused.Place, refused.Reason)
+	case errors.Is(err, pipelines.ErrFull):
+		w.Header().Set("Retry-After", "30")
+		s.fail(w, http.StatusServiceUnavailable, "no-store", "", "no room to store it; send it again later")
+	case errors.Is(err, pipelines.ErrClosed):
+		w.Header().Set("Retry-After", "5")
+		s.fail(w, http.StatusServiceUnavailable, "transient", "", "stopping; send it again")
+	default:
+		s.cfg.Log.Error("request not taken", "source", s.cfg.Name, "error", err.Error())
+		s.fail(w, http.StatusServiceUnavailable, "transient", "", "not stored; send it again")
+	}
+}
+
+// response answers a transaction or batch entry by entry (R4 §3.1.0.11.3).
+func response(bundle *fhir.Node, refs []string, position uint64) *fhir.Node {
+	out := fhir.NewResource("Bundle")
+	out.Set("type", fhir.NewString(bundle.Str("type")+"-response"))
+	i := 0
+	for _, e := range bundle.Get("entry").Items() {
+		if e.Get("resource") == nil || i >= len(refs) {
+			continue
+		}
+		status := "201 Created"
+		if e.Str("request.method") == http.MethodPut {
+			status = "200 OK"
+		}
+		answer := fhir.NewObject()
+		answer.Set("status", fhir.NewString(status))
+		answer.Set("location", fhir.NewString(refs[i]+"/_history/"+strconv.FormatUint(position, 10)))
+		answer.Set("etag", fhir.NewString(etag(position)))
+		entry := fhir.NewObject()
+		entry.Set("response", answer)
+		out.Append("entry", entry)
+		i++
+	}
+	return out
+}
+
+func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+
+func (s *Server) located(w http.ResponseWriter, r *http.Request, ref string, version uint64) {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	w.Header().Set("Location", scheme+"://"+r.Host+s.cfg.Base+"/"+ref+"/_history/"+strconv.FormatUint(version, 10))
+	w.Header().Set("ETag", etag(version))
+}
+
+// answered answers a create or update as Prefer asks (R4 §3.1.0.1.6).
+func (s *Server) answered(w http.ResponseWriter, r *http.Request, status int, resource []byte) {
+	switch prefer := strings.ToLower(r.Header.Get("Prefer")); {
+	case strings.Contains(prefer, "return=representation"):
+		s.send(w, status, resource)
+	case strings.Contains(prefer, "return=operationoutcome"):
+		s.outcome(w, status, fhir.Issue{Severity: "information", Code: "informational", Diagnostics: "taken"})
+	default:
+		s.cfg.Answered(s.cfg.Name, strconv.Itoa(status))
+		w.WriteHeader(status)
+	}
+}
+
+// read gives what is held (R4 §3.1.0.1.5); a Binary as its own content when the
+// client does not ask for FHIR.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, typ, id string) {
+	held, version, err := s.cfg.Read(r.Context(), typ, id)
+	switch {
+	case err != nil:
+		s.fail(w, http.StatusInternalServerError, "exception", "", "the resource cannot be read")
+		return
+	case held == nil:
+		s.fail(w, http.StatusNotFound, "not-found", "", "no such resource is held")
+		return
+	}
+	w.Header().Set("ETag", etag(version))
+	if match := r.Header.Get("If-None-Match"); match != "" && strings.Contains(match, etag(version)) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if typ == "Binary" && !strings.Contains(r.Header.Get("Accept"), "json") {
+		if n, err := fhir.ParseJSON(held); err == nil {
+			if raw, err := base64.StdEncoding.DecodeString(n.Str("data")); err == nil {
+				w.Header().Set("Content-Type", orElse(n.Str("contentType"), "application/octet-stream"))
+				w.Header().Set("X-Content-Type-Options", "nosniff")
+				_, _ = w.Write(raw)
+				return
+			}
+		}
+	}
+	s.send(w, http.StatusOK, held)
+}
+
+func (s *Server) send(w http.ResponseWriter, status int, body []byte) {
+	s.cfg.Answered(s.cfg.Name, strconv.Itoa(status))
+	h := w.Header()
+	h.Set("Content-Type", mediaType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func (s *Server) fail(w http.ResponseWriter, status int, code, expression, text string) {
+	s.outcome(w, status, fhir.Issue{Severity: "error", Code: code, Expression: expression, Diagnostics: text})
+}
+
+func (s *Server) outcome(w http.ResponseWriter, status int, issues ...fhir.Issue) {
+	s.send(w, status, fhir.OperationOutcome(issues...).JSON())
+}

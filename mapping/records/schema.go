@@ -1,0 +1,122 @@
+package records
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sort"
+	"strings"
+)
+
+// JSONSchema gives the JSON Schema (2020-12) of a record, made from the Go
+// types. A consumer's copy stays good: within liaison.record/1 only optional
+// members are added.
+func JSONSchema() ([]byte, error) {
+	schema := object(reflect.TypeFor[Record]())
+	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	schema["$id"] = "https://liaison.health/schema/record/1"
+	schema["title"] = "Coordination record"
+	properties, _ := schema["properties"].(map[string]any)
+	properties["spec"] = map[string]any{"const": Spec}
+	var kinds []string
+	for k := range Kinds() {
+		kinds = append(kinds, string(k))
+	}
+	sort.Strings(kinds)
+	properties["kind"] = map[string]any{"enum": kinds}
+	properties["transition"] = map[string]any{"enum": []string{"normal", "inferred", "late", "correction", "merge"}}
+	properties["event_id"] = map[string]any{"type": "string", "format": "uuid"}
+	properties["time_zone_source"] = map[string]any{"enum": []string{"explicit", "source", "none"}}
+	properties["received_at"] = map[string]any{"type": "string", "format": "date-time"}
+	properties["version"] = map[string]any{"type": "integer", "minimum": 1}
+	resource := map[string]any{
+		"type": "object", "description": "a FHIR R4 resource", "required": []string{"resourceType"},
+		"properties": map[string]any{"resourceType": map[string]any{"type": "string"}},
+	}
+	properties["resource"] = resource
+	properties["related"] = map[string]any{"type": "array", "items": resource}
+	return indented(schema)
+}
+
+// AsyncAPI gives the AsyncAPI 3.0 document of the topics.
+func AsyncAPI() ([]byte, error) {
+	schema, err := JSONSchema()
+	if err != nil {
+		return nil, err
+	}
+	channels, operations := map[string]any{}, map[string]any{}
+	for _, topic := range Topics() {
+		name := strings.TrimPrefix(topic, "liaison.")
+		var kinds []string
+		for k := range Kinds() {
+			if k.Topic() == topic {
+				kinds = append(kinds, string(k))
+			}
+		}
+		sort.Strings(kinds)
+		channels[name] = map[string]any{
+			"address": topic, "description": "Records of kind " + strings.Join(kinds, ", ") + ". Key: an HMAC of the patient at the record's birth. Delivered at least once: deduplicate by event_id (header ce_id).",
+			"messages": map[string]any{"record": map[string]any{"$ref": "#/components/messages/record"}},
+		}
+		operations["receive-"+name] = map[string]any{"action": "receive", "channel": map[string]any{"$ref": "#/channels/" + name}}
+	}
+	header := func(text string) map[string]any { return map[string]any{"type": "string", "description": text} }
+	return indented(map[string]any{
+		"asyncapi": "3.0.0", "info": map[string]any{"title": "Liaison coordination records", "version": "1"},
+		"defaultContentType": "application/json", "channels": channels, "operations": operations,
+		"components": map[string]any{"messages": map[string]any{"record": map[string]any{
+			"name": "record", "contentType": "application/json", "payload": json.RawMessage(schema),
+			"headers": map[string]any{"type": "object", "properties": map[string]any{
+				"ce_specversion": header("CloudEvents 1.0"), "ce_id": header("event_id"), "ce_type": header("event_type"),
+				"ce_source": header("liaison"), "ce_time": header("occurred_at, where it is a whole time"), "content-type": header("application/json"),
+			}},
+		}}},
+	})
+}
+
+func indented(v any) ([]byte, error) {
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write schema: %w", err)
+	}
+	return out, nil
+}
+
+// object describes a struct by its JSON members; those without omitempty are
+// required.
+func object(t reflect.Type) map[string]any {
+	properties := map[string]any{}
+	required := []string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		properties[name] = describe(f.Type)
+		if options != "omitempty" {
+			required = append(required, name)
+		}
+	}
+	return map[string]any{"type": "object", "properties": properties, "required": required}
+}
+
+func describe(t reflect.Type) map[string]any {
+	if t == reflect.TypeFor[json.RawMessage]() {
+		return map[string]any{}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return describe(t.Elem())
+	case reflect.Struct:
+		return object(t)
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": describe(t.Elem())}
+	case reflect.Uint64, reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer", "minimum": 0}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	default:
+		return map[string]any{"type": "string"}
+	}
+}
