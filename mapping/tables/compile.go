@@ -62,6 +62,7 @@ type crule struct {
 type cstep struct {
 	name      string
 	label     int
+	labelName string // the label as ids have it, whatever tables are loaded
 	shared    bool
 	repeats   bool     // the last list step: it takes the source's repetition
 	others    []string // the other alternatives of a choice
@@ -407,9 +408,10 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 				return nil, nil, err
 			}
 		}
-		st.label, st.shared = l.label(s.label), strings.HasPrefix(s.label, "=")
-		if st.list && st.label == 0 && !last {
-			st.label = l.label("~" + s.name)
+		st.shared = strings.HasPrefix(s.label, "=")
+		if s.label != "" || st.list && !last {
+			st.labelName = s.name + "(" + s.extension + ")[" + s.label + "]"
+			st.label = l.label(st.labelName)
 		}
 		if e.Choice != "" {
 			for k := range typ.Elements {

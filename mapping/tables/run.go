@@ -306,7 +306,7 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		if to := r.referred(at); to != nil {
 			return to
 		}
-		id := fhir.ID(st.resource, self.typ, self.id, st.name, f.ordinal(), strconv.Itoa(st.label), strconv.Itoa(max(rep, 1)))
+		id := fhir.ID(st.resource, self.typ, self.id, st.name, f.ordinal(), st.labelName, strconv.Itoa(max(rep, 1)))
 		to := r.resource(st.resource, id, records.Key{})
 		r.refer(at, to)
 		return to
@@ -319,7 +319,7 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 	key := c.sub.key(&inner)
 	id := ""
 	if key.Zero() {
-		id = fhir.ID(st.resource, self.typ, self.id, st.name, strconv.Itoa(st.label), string(v.Raw()))
+		id = fhir.ID(st.resource, self.typ, self.id, st.name, st.labelName, string(v.Raw()))
 	} else {
 		id = fhir.ID(st.resource, key.Assigner, key.ID)
 	}
