@@ -2,6 +2,7 @@ package fhir_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -77,8 +78,12 @@ func TestSchemaKnowsR4(t *testing.T) {
 	for path, want := range map[string]string{
 		"Patient.gender": "code", "Patient.birthDate": "date", "Patient.name": "HumanName", "Patient.contact": "PatientContact",
 		"Patient.deceasedDateTime": "dateTime", "Observation.valueQuantity": "Quantity", "Quantity.value": "decimal", "Period.start": "dateTime",
-		"Appointment.start": "instant", "Observation.issued": "instant", "Coverage.order": "integer", "Patient.contained": "Resource",
+		"Appointment.start": "instant", "Observation.issued": "instant", "Coverage.order": "positiveInt", "Patient.contained": "Resource",
 		"Extension.valueDateTime": "dateTime", "ContactPoint.system": "code", "Identifier.system": "uri", "Condition.onsetDateTime": "dateTime",
+		"Immunization.recorded": "dateTime", "Task.lastModified": "dateTime", "Basic.created": "date", "Device.expirationDate": "dateTime",
+		"Location.description": "string", "Location.id": "id", "HumanName.id": "string", "Annotation.text": "markdown", "Attachment.size": "unsignedInt",
+		"Consent.dateTime": "dateTime", "Endpoint.address": "url", "Meta.profile": "canonical", "Signature.when": "instant",
+		"PractitionerRoleAvailableTime.availableStartTime": "time",
 	} {
 		owner, name, _ := strings.Cut(path, ".")
 		typ, ok := s.Type(owner)
@@ -95,7 +100,45 @@ func TestSchemaKnowsR4(t *testing.T) {
 	observation, _ := s.Type("Observation")
 	value, _ := observation.Element("valueQuantity")
 	require.Equal(t, "value", value.Choice)
-	require.Len(t, s.Resources(), 148)
+	require.Len(t, s.Resources(), 147)
+	require.NotContains(t, s.Resources(), "DomainResource", "it is abstract")
+}
+
+func TestSchemaKnowsChoicesAndCodes(t *testing.T) {
+	s := fhir.NewSchema()
+	element := func(path string) *fhir.Element {
+		owner, name, _ := strings.Cut(path, ".")
+		typ, ok := s.Type(owner)
+		require.True(t, ok, path)
+		e, ok := typ.Element(name)
+		require.True(t, ok, path)
+		return e
+	}
+	for path, want := range map[string]string{
+		"Provenance.occurredPeriod": "occurred", "DeviceRequest.codeReference": "code", "SpecimenCollection.fastingStatusDuration": "fastingStatus",
+		"ServiceRequest.locationCode": "", "ServiceRequest.locationReference": "", "Procedure.usedCode": "", "ChargeItem.definitionUri": "",
+	} {
+		require.Equal(t, want, element(path).Choice, path)
+	}
+	require.True(t, element("MedicationRequest.medicationReference").Required, "medication[x] is 1..1")
+	require.True(t, element("MedicationRequest.medicationCodeableConcept").Required)
+	require.False(t, element("Observation.valueQuantity").Required)
+	require.True(t, element("ClaimResponseAddItem.adjudication").Required)
+	require.Contains(t, element("MedicationRequest.status").Codes, "draft")
+	require.Contains(t, element("TimingRepeat.when").Codes, "PCV")
+	require.Equal(t, []string{"completed", "entered-in-error", "not-done"}, element("Immunization.status").Codes)
+}
+
+func TestManyKeysAreRefused(t *testing.T) {
+	var keys []string
+	for i := range 300 {
+		keys = append(keys, fmt.Sprintf("%q:1", fmt.Sprintf("k%d", i)))
+	}
+	_, err := fhir.ParseJSON([]byte("{" + strings.Join(keys, ",") + "}"))
+	var bad *fhir.JSONError
+	require.ErrorAs(t, err, &bad)
+	_, err = fhir.ParseJSON([]byte("{" + strings.Join(keys[:200], ",") + "}"))
+	require.NoError(t, err)
 }
 
 func TestSortPutsFieldsInOrder(t *testing.T) {

@@ -11,6 +11,10 @@ import (
 // MaxDepth is how deep JSON may nest.
 const MaxDepth = 64
 
+// maxKeys is how many fields an object may have; no type of R4 has half as
+// many, and each is compared with those before it.
+const maxKeys = 256
+
 // JSONError says where and why JSON is refused; it holds no value.
 type JSONError struct {
 	Path   string
@@ -130,6 +134,9 @@ func (p *parser) object(depth int) (*Node, error) {
 		}
 		if !plainKey(key) {
 			return nil, p.fail("a key that no FHIR element has")
+		}
+		if len(n.Kids) == maxKeys {
+			return nil, p.fail("more keys than any FHIR element has")
 		}
 		for _, k := range n.Kids {
 			if k.Name == key || len(k.Name) == len(key) && strings.EqualFold(k.Name, key) {

@@ -8,7 +8,9 @@ import (
 
 // models lists the resources of the samply model, by reflection types: the
 // schema is read off them. Data types and backbone elements follow from these.
-func models() []reflect.Type {
+func models() []reflect.Type { return append(firstModels(), lastModels()...) }
+
+func firstModels() []reflect.Type {
 	return []reflect.Type{
 		reflect.TypeFor[fhir.Account](),
 		reflect.TypeFor[fhir.ActivityDefinition](),
@@ -52,7 +54,6 @@ func models() []reflect.Type {
 		reflect.TypeFor[fhir.DiagnosticReport](),
 		reflect.TypeFor[fhir.DocumentManifest](),
 		reflect.TypeFor[fhir.DocumentReference](),
-		reflect.TypeFor[fhir.DomainResource](),
 		reflect.TypeFor[fhir.EffectEvidenceSynthesis](),
 		reflect.TypeFor[fhir.Encounter](),
 		reflect.TypeFor[fhir.Endpoint](),
@@ -84,6 +85,11 @@ func models() []reflect.Type {
 		reflect.TypeFor[fhir.Location](),
 		reflect.TypeFor[fhir.Measure](),
 		reflect.TypeFor[fhir.MeasureReport](),
+	}
+}
+
+func lastModels() []reflect.Type {
+	return []reflect.Type{
 		reflect.TypeFor[fhir.Media](),
 		reflect.TypeFor[fhir.Medication](),
 		reflect.TypeFor[fhir.MedicationAdministration](),

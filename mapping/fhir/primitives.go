@@ -1,74 +1,129 @@
 package fhir
 
-import "strings"
+import (
+	_ "embed"
+	"reflect"
+	"strings"
+)
 
-// primitiveOf names the primitive type of a text element, which the samply
-// model gives as a plain string: by the choice's suffix, else by this table of
-// the elements that are not strings (R4, each resource's definition).
-func primitiveOf(owner, name string) string {
-	for _, stem := range choiceStems() {
-		if isChoice(name, stem) {
-			if t := typeSuffix(name[len(stem):]); t != "" && t[0] >= 'a' && t[0] <= 'z' {
-				return t
+// r4 holds what the model does not say of elements; its head explains it.
+//
+//go:embed r4.txt
+var r4 string
+
+// A correction is what r4.txt says of one type's elements.
+type correction struct {
+	types    map[string]string // by element: its primitive type
+	codes    map[string][]string
+	required map[string]bool
+	choices  []choice
+}
+
+type choice struct {
+	stem     string
+	required bool
+}
+
+func corrections() map[string]*correction {
+	out := map[string]*correction{}
+	for line := range strings.Lines(r4) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] == "#" {
+			continue
+		}
+		c := &correction{types: map[string]string{}, codes: map[string][]string{}, required: map[string]bool{}}
+		for _, word := range words[1:] {
+			word, required := strings.CutSuffix(word, "!")
+			if stem, ok := strings.CutSuffix(word, "[x]"); ok {
+				c.choices = append(c.choices, choice{stem, required})
+				continue
+			}
+			name, typ, typed := strings.Cut(word, "=")
+			typ, codes, bound := strings.Cut(strings.TrimSuffix(typ, ")"), "(")
+			if typed {
+				c.types[name] = typ
+			}
+			if bound {
+				c.codes[name] = strings.Split(codes, "|")
+			}
+			if required {
+				c.required[name] = true
+			}
+		}
+		out[words[0]] = c
+	}
+	return out
+}
+
+// correct puts right what the reflected elements of a type lack. Resource says
+// that it is one: its id is of type id, an element's a string.
+func (t *Type) correct(c *correction) {
+	for i := range t.Elements {
+		e := &t.Elements[i]
+		if t.Resource {
+			switch e.Name {
+			case "id":
+				e.Type = "id"
+			case "implicitRules":
+				e.Type = "uri"
+			case "language":
+				e.Type = "code"
+			}
+		}
+		if c == nil {
+			continue
+		}
+		if typ := c.types[e.Name]; typ != "" {
+			e.Type = typ
+		}
+		if codes := c.codes[e.Name]; codes != nil {
+			e.Codes = codes
+		}
+		e.Required = e.Required || c.required[e.Name]
+		for _, ch := range c.choices {
+			if typ := alternative(e.Name, ch.stem); typ != "" {
+				e.Choice, e.Required = ch.stem, ch.required
+				if e.Primitive() {
+					e.Type = typ
+				}
 			}
 		}
 	}
-	switch name {
-	case "id":
-		return "id"
-	case "start", "end":
-		if owner == "Period" {
-			return "dateTime"
-		}
-		return "instant" // Appointment, Slot, Attachment has creation only
-	case "birthDate", "expirationDate", "approvalDate", "lastReviewDate":
-		return "date"
-	case "issued", "recorded", "lastUpdated", "lastModified", "timestamp", "received":
-		return instantOr(owner, name)
-	case "authoredOn", "recordedDate", "assertedDate", "enteredDate", "created", "sent", "lastOccurrence", "receivedTime", "date", "requestedOn",
-		"whenPrepared", "whenHandedOver", "manufactureDate", "time", "occurredDateTime", "dateTime", "paymentDate", "servicedDate", "dateAsserted", "authored":
-		return dateTimeOr(owner, name)
-	case "url", "system", "reference", "type", "implicitRules", "fullUrl", "endpoint", "uri":
-		return uriOr(owner, name)
-	case "code", "language", "currency", "contentType", "mode", "use", "comparator":
-		return "code"
-	case "data", "hash":
-		return "base64Binary"
-	case "div":
-		return "xhtml"
-	}
-	return "string"
 }
 
-func instantOr(owner, name string) string {
-	if name == "received" || owner == "Consent" {
-		return "dateTime"
+// alternative gives the type that a choice's alternative names: quantity for
+// valueQuantity under value, or "".
+func alternative(name, stem string) string {
+	rest, ok := strings.CutPrefix(name, stem)
+	if !ok {
+		return ""
 	}
-	return "instant"
+	return typeSuffix(rest)
 }
 
-func dateTimeOr(owner, name string) string {
-	switch {
-	case name == "date" && (owner == "DocumentReference" || owner == "AuditEvent"):
-		return "instant"
-	case name == "time" && owner != "Annotation":
-		return "time"
-	case owner == "Immunization" && name == "expirationDate", name == "paymentDate":
-		return "date"
+// typeSuffix gives the FHIR type that a choice's suffix names.
+func typeSuffix(rest string) string {
+	switch rest {
+	case "Base64Binary", "Boolean", "Canonical", "Code", "Date", "DateTime", "Decimal", "Id", "Instant", "Integer", "Markdown", "Oid",
+		"PositiveInt", "String", "Time", "UnsignedInt", "Uri", "Url", "Uuid":
+		return strings.ToLower(rest[:1]) + rest[1:]
+	case "Address", "Age", "Annotation", "Attachment", "CodeableConcept", "Coding", "ContactPoint", "Count", "Distance", "Duration", "HumanName",
+		"Identifier", "Money", "Period", "Quantity", "Range", "Ratio", "Reference", "SampledData", "Signature", "Timing", "ContactDetail",
+		"Contributor", "DataRequirement", "Expression", "ParameterDefinition", "RelatedArtifact", "TriggerDefinition", "UsageContext", "Dosage", "Meta":
+		return rest
+	default:
+		return ""
 	}
-	return "dateTime"
 }
 
-func uriOr(owner, name string) string {
-	switch {
-	case name == "reference":
+// kindOf is the primitive type of a Go kind, before correction.
+func kindOf(ft reflect.Type) string {
+	switch ft.Kind() {
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int:
+		return "integer"
+	default:
 		return "string"
-	case name == "type" && owner != "Reference":
-		return "string"
-	case name == "system" && strings.HasSuffix(owner, "ContactPoint"):
-		return "code"
-	case name == "url" && (owner == "Attachment"):
-		return "url"
 	}
-	return "uri"
 }

@@ -28,7 +28,7 @@ type Element struct {
 	Name     string   // the JSON name; a choice has one Element for each of its types
 	Type     string   // a Type's name, or a primitive: string, boolean, integer, decimal, date, dateTime, instant, time, code, uri …
 	List     bool     // an array
-	Required bool     // 1..
+	Required bool     // 1..; of a choice: one of its alternatives has to be there
 	Choice   string   // "value" for valueString
 	Codes    []string // the codes of a required binding
 	Order    int
@@ -45,7 +45,9 @@ func NewSchema() *Schema {
 		s.resources = append(s.resources, m.Name())
 	}
 	s.cure()
+	fixes := corrections()
 	for _, t := range s.types {
+		t.correct(fixes[t.Name])
 		t.byName = make(map[string]int, len(t.Elements))
 		for i := range t.Elements {
 			t.Elements[i].Order = i
@@ -95,36 +97,27 @@ func (s *Schema) add(m reflect.Type) *Type {
 		if ft.Kind() == reflect.Pointer {
 			ft = ft.Elem()
 		}
-		e.Type = s.elementType(t.Name, &e, ft)
+		e.Type = s.elementType(&e, ft)
 		t.Elements = append(t.Elements, e)
 	}
-	markChoices(t)
 	return t
 }
 
-func (s *Schema) elementType(owner string, e *Element, ft reflect.Type) string {
+func (s *Schema) elementType(e *Element, ft reflect.Type) string {
 	switch {
 	case ft == reflect.TypeFor[json.Number]():
 		return "decimal"
 	case ft == reflect.TypeFor[json.RawMessage]():
 		return "Resource"
-	}
-	switch ft.Kind() {
-	case reflect.String:
-		return primitiveOf(owner, e.Name)
-	case reflect.Bool:
-		return "boolean"
-	case reflect.Int:
+	case ft.Kind() == reflect.Struct:
+		return s.add(ft).Name
+	case ft.Kind() == reflect.Int:
 		if coder, ok := reflect.Zero(ft).Interface().(interface{ Code() string }); ok {
 			e.Codes = codesOf(ft, coder.Code())
 			return "code"
 		}
-		return "integer"
-	case reflect.Struct:
-		return s.add(ft).Name
-	default:
-		return "string"
 	}
+	return kindOf(ft)
 }
 
 // codesOf lists a required binding: the enum's codes from 0 until it has no more.
@@ -138,61 +131,6 @@ func codesOf(ft reflect.Type, first string) []string {
 			return codes
 		}
 		codes = append(codes, code)
-	}
-}
-
-// markChoices finds fields that are alternatives of one element: valueString,
-// valueQuantity … share the stem that is none of the element's own names.
-func markChoices(t *Type) {
-	for _, stem := range choiceStems() {
-		n := 0
-		for i := range t.Elements {
-			if isChoice(t.Elements[i].Name, stem) {
-				n++
-			}
-		}
-		if n < 2 {
-			continue
-		}
-		for i := range t.Elements {
-			if isChoice(t.Elements[i].Name, stem) {
-				t.Elements[i].Choice = stem
-				t.Elements[i].Required = false
-			}
-		}
-	}
-}
-
-func isChoice(name, stem string) bool {
-	rest, ok := strings.CutPrefix(name, stem)
-	if !ok || rest == "" || rest[0] < 'A' || rest[0] > 'Z' {
-		return false
-	}
-	return typeSuffix(rest) != ""
-}
-
-// typeSuffix gives the FHIR type that a choice's suffix names.
-func typeSuffix(rest string) string {
-	switch rest {
-	case "Base64Binary", "Boolean", "Canonical", "Code", "Date", "DateTime", "Decimal", "Id", "Instant", "Integer", "Markdown", "Oid",
-		"PositiveInt", "String", "Time", "UnsignedInt", "Uri", "Url", "Uuid":
-		return strings.ToLower(rest[:1]) + rest[1:]
-	case "Address", "Age", "Annotation", "Attachment", "CodeableConcept", "Coding", "ContactPoint", "Count", "Distance", "Duration", "HumanName",
-		"Identifier", "Money", "Period", "Quantity", "Range", "Ratio", "Reference", "SampledData", "Signature", "Timing", "ContactDetail",
-		"Contributor", "DataRequirement", "Expression", "ParameterDefinition", "RelatedArtifact", "TriggerDefinition", "UsageContext", "Dosage", "Meta":
-		return rest
-	default:
-		return ""
-	}
-}
-
-func choiceStems() []string {
-	return []string{
-		"value", "effective", "onset", "abatement", "occurrence", "performed", "medication", "deceased", "multipleBirth", "asNeeded", "dose", "rate",
-		"product", "reported", "timing", "serviced", "location", "diagnosis", "procedure", "allowed", "used", "collected", "fasting", "time", "additive",
-		"minimumVolume", "item", "entity", "scheduled", "definition", "topic", "legallyBinding", "subject", "author", "created", "born", "age", "amount",
-		"content", "due", "start", "detail", "target", "source", "event", "defaultValue", "fixed", "pattern", "minValue", "maxValue", "answer", "characteristic",
-		"statusReason", "quantity", "module", "identified", "date", "name", "valid", "participant", "repeat", "bounds", "indication",
 	}
 }
 
