@@ -27,16 +27,15 @@ type triggerRow struct {
 
 // A makeRule is one line of `make`.
 type makeRule struct {
-	groups   []string
-	segment  string
-	after    []string
-	typ      string // "" contributes to name
-	name     string
-	record   bool
-	sections []*section // by target type when typ is "": resolved at run time
-	section  *section
-	cond     cond
-	assigns  []assign
+	groups  []string
+	segment string
+	after   []string
+	typ     string // "" contributes to name
+	name    string
+	record  bool
+	section *section
+	cond    cond
+	assigns []assign
 }
 
 // An assign is `path = name` or `other.path += this`.

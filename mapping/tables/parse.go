@@ -20,8 +20,6 @@ func (e *Error) Error() string {
 
 // A rule is one line: SOURCE -> TARGET [as TYPE] [code TABLE] [with …] [if …].
 type rule struct {
-	file   string
-	line   int
 	text   string
 	source expr
 	target []step

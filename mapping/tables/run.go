@@ -160,17 +160,19 @@ func (c *crule) apply(f *frame) {
 			return
 		}
 	}
-	if !c.perRepetition && c.cond != nil && !c.cond(f) {
-		return
-	}
 	if !c.isRef {
-		c.place(f, hl7v2.Value{}, 0)
+		if c.cond == nil || c.cond(f) {
+			c.place(f, hl7v2.Value{}, 0)
+		}
 		return
 	}
 	v := f.resolve(c.ref)
-	switch v.State() {
-	case hl7v2.Absent, hl7v2.Empty:
+	state := v.State()
+	if state == hl7v2.Absent || state == hl7v2.Empty || !c.perRepetition && c.cond != nil && !c.cond(f) {
 		return
+	}
+	switch state {
+	case hl7v2.Absent, hl7v2.Empty:
 	case hl7v2.Null:
 		if f.self != nil && c.simple != "" && f.base == f.self.node {
 			f.self.deletes = append(f.self.deletes, c.simple)

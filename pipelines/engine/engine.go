@@ -50,8 +50,8 @@ type Config struct {
 	Batch         int // messages a write; 0: 256
 	Retention     time.Duration
 	RetentionSize int64
-	FreeSpace     uint64                                                // bytes of the volume below which nothing is taken
-	Housekeeping  time.Duration                                         // how often space and retention are looked at; 0: 1 s
+	FreeSpace     uint64            // bytes of the volume below which nothing is taken
+	Housekeeping  time.Duration     // how often space and retention are looked at; 0: 1 s
 	Key           []byte            // the site's; nil: SiteKey's
 	Failpoint     func(name string) // nil outside fault tests
 	Log           *slog.Logger

@@ -45,7 +45,11 @@ func (e *Engine) encodeEvent(ev *records.Event) []byte {
 	text(ev.ID)
 	text(key)
 	headers := [][2]string{
-		{"ce_specversion", "1.0"}, {"ce_id", ev.ID}, {"ce_type", ev.Type}, {"ce_source", "liaison"}, {"ce_time", ev.Occurred},
+		{"ce_specversion", "1.0"},
+		{"ce_id", ev.ID},
+		{"ce_type", ev.Type},
+		{"ce_source", "liaison"},
+		{"ce_time", ev.Occurred},
 		{"content-type", "application/json"},
 	}
 	if len(ev.Occurred) < len("2006-01-02T15:04:05Z") { // CloudEvents wants RFC 3339

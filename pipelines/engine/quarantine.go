@@ -1,12 +1,11 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/pipelines"

@@ -28,9 +28,9 @@ type Deps struct {
 	Outcomes pipelines.Outcomes
 	Answered func(source, code string)
 	Log      *slog.Logger
-	Check    func(*fhir.Node) []fhir.Issue                                           // the gate; nil: none
+	Check    func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
 	Read     func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
-	Types    []string                                                                // resource types of R4
+	Types    []string                                                                   // resource types of R4
 }
 
 // Open opens the connector that a source's configuration names.

@@ -221,6 +221,7 @@ func TestNoPackageState(t *testing.T) {
 		if s.test {
 			continue
 		}
+		local := localNames(s.file)
 		ast.Inspect(s.file, func(n ast.Node) bool {
 			assign, ok := n.(*ast.AssignStmt)
 			if !ok || assign.Tok == token.DEFINE {
@@ -228,8 +229,8 @@ func TestNoPackageState(t *testing.T) {
 			}
 			for _, left := range assign.Lhs {
 				id := rootIdent(left)
-				// An identifier that the parser resolved to a local object shadows the package's.
-				if id != nil && vars[s.dir][id.Name] && (id.Obj == nil || packageLevel(s.file, id.Obj)) {
+				// A name that the file declares in a function too may be that one.
+				if id != nil && vars[s.dir][id.Name] && !local[id.Name] {
 					t.Errorf("%s: assigns package variable %s", set.Position(assign.Pos()), id.Name)
 				}
 			}
@@ -238,8 +239,39 @@ func TestNoPackageState(t *testing.T) {
 	}
 }
 
-func packageLevel(f *ast.File, obj *ast.Object) bool {
-	return f.Scope != nil && f.Scope.Lookup(obj.Name) == obj
+// localNames are the names that functions of a file declare: parameters,
+// results, and what := and var make.
+func localNames(f *ast.File) map[string]bool {
+	names := map[string]bool{}
+	add := func(list ...*ast.Ident) {
+		for _, id := range list {
+			names[id.Name] = true
+		}
+	}
+	for _, decl := range f.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		ast.Inspect(fn, func(n ast.Node) bool {
+			switch x := n.(type) {
+			case *ast.Field:
+				add(x.Names...)
+			case *ast.ValueSpec:
+				add(x.Names...)
+			case *ast.AssignStmt:
+				if x.Tok == token.DEFINE {
+					for _, left := range x.Lhs {
+						if id, ok := left.(*ast.Ident); ok {
+							add(id)
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	return names
 }
 
 func rootIdent(e ast.Expr) *ast.Ident {
