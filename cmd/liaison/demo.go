@@ -40,9 +40,17 @@ func demoCommand() *cobra.Command {
 	return c
 }
 
-// DemoConfig is the hospital of the demo: four feeds and a portal.
+// demoConfig is the hospital of the demo: four feeds and a portal.
 func demoConfig(data string) *config.Config {
-	yaml := `
+	cfg, err := config.Parse("demo.yaml", []byte(demoYAML(data)))
+	if err != nil {
+		return nil
+	}
+	return cfg
+}
+
+func demoYAML(data string) string {
+	return `
 data: ` + data + `
 kafka: {listen: "127.0.0.1:0"}
 operations: {listen: "127.0.0.1:0"}
@@ -55,11 +63,6 @@ sources:
   - {name: billing, mllp: {listen: "127.0.0.1:0"}, time_zone: America/New_York, systems: *alder}
   - {name: portal, fhir: {listen: "127.0.0.1:0"}}
 `
-	cfg, err := config.Parse("demo.yaml", []byte(yaml))
-	if err != nil {
-		return nil
-	}
-	return cfg
 }
 
 func runDemo(ctx context.Context, out, errs io.Writer, keep string) error {
