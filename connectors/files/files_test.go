@@ -28,15 +28,16 @@ type watch struct {
 	dir  string
 	in   *connectortest.Intake
 	poke chan struct{}
+	seen chan struct{} // one for each look that has ended
 	stop func()
 	log  *bytes.Buffer
 }
 
 func start(t *testing.T, dir string, in *connectortest.Intake, change func(*files.Config)) *watch {
 	t.Helper()
-	w := &watch{t: t, dir: dir, in: in, poke: make(chan struct{}), log: &bytes.Buffer{}}
+	w := &watch{t: t, dir: dir, in: in, poke: make(chan struct{}), seen: make(chan struct{}, 100), log: &bytes.Buffer{}}
 	cfg := files.Config{
-		Name: "drop", Directory: dir, Interval: time.Hour, Poke: w.poke, Backoff: time.Hour, Outcomes: in,
+		Name: "drop", Directory: dir, Interval: time.Hour, Poke: w.poke, Backoff: time.Hour, Outcomes: in, Looked: func() { w.seen <- struct{}{} },
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -57,11 +58,12 @@ func start(t *testing.T, dir string, in *connectortest.Intake, change func(*file
 		require.NoError(t, <-done)
 	}
 	t.Cleanup(w.stop)
+	w.ended()
 	return w
 }
 
-// look pokes the source; when it returns the look before has ended.
-func (w *watch) look() {
+// begin pokes the source.
+func (w *watch) begin() {
 	w.t.Helper()
 	select {
 	case w.poke <- struct{}{}:
@@ -70,13 +72,27 @@ func (w *watch) look() {
 	}
 }
 
-// settle is three looks: two that see a file unchanged, and one that begins
-// when taking it has ended.
+// ended waits for the end of a look.
+func (w *watch) ended() {
+	w.t.Helper()
+	select {
+	case <-w.seen:
+	case <-time.After(20 * time.Second):
+		require.Fail(w.t, "the look does not end")
+	}
+}
+
+func (w *watch) look() {
+	w.t.Helper()
+	w.begin()
+	w.ended()
+}
+
+// settle is one look that sees a file and one that finds it unchanged.
 func (w *watch) settle() {
 	w.t.Helper()
-	for range 3 {
-		w.look()
-	}
+	w.look()
+	w.look()
 }
 
 func (w *watch) put(name, content string) {
@@ -269,31 +285,17 @@ func TestLeftAlone(t *testing.T) {
 }
 
 func TestOnlyWhatIsStable(t *testing.T) {
-	in := &connectortest.Intake{}
-	w := start(t, t.TempDir(), in, nil)
-	// Two files that are whole hold the source within its second and third
-	// look; the growing one is older, and would be taken before them.
-	w.put("slow.hl7", v2(1))
-	old := time.Unix(1_700_000_000, 0)
-	require.NoError(t, os.Chtimes(filepath.Join(w.dir, "slow.hl7"), old, old))
-	w.put("first.hl7", v2(10))
-	w.look()
-	w.put("slow.hl7", v2(1, 2))
-	w.put("second.hl7", v2(20))
-	for i, whole := range []int{10, 20} {
-		release := in.Hold()
+	w := start(t, t.TempDir(), &connectortest.Intake{}, nil)
+	w.put("whole.hl7", v2(9))
+	for n := 1; n < 4; n++ {
+		w.put("slow.hl7", v2(1, 2, 3)[:n*len(v2(1))])
 		w.look()
-		require.True(t, in.Called(t.Context(), i+1))
-		w.put("slow.hl7", v2(1, 2, 3, 4)[:len(v2(1, 2))+1+i]) // cut within a message
-		release()
-		_ = whole
 	}
-	w.put("slow.hl7", v2(1, 2, 3))
-	w.settle()
-	w.settle()
+	require.Equal(t, []string{v2(9)}, w.in.Bytes(), "a file that grows holds up no other")
+	w.look()
 	_, r := w.fate("slow.hl7")
 	require.Equal(t, 3, r.Accepted)
-	require.Equal(t, []string{v2(10), v2(20), v2(1), v2(2), v2(3)}, in.Bytes())
+	require.Equal(t, []string{v2(9), v2(1), v2(2), v2(3)}, w.in.Bytes())
 }
 
 func TestOldestFirst(t *testing.T) {
@@ -329,8 +331,7 @@ func TestSameNameAgain(t *testing.T) {
 	require.Empty(t, w.left())
 }
 
-// ended is a crash: Accept takes the message, and the program ends before
-// anything else is written.
+// errEnded keeps a file where it is until the source stops.
 var errEnded = errors.New("the program ended")
 
 // TestStoppedWithin stops the source within a file and starts another one: each
@@ -351,7 +352,7 @@ func TestStoppedWithin(t *testing.T) {
 			w := start(t, dir, in, nil)
 			w.put("a.hl7", v2(0, 1, 2, 3, 4, 5))
 			w.look()
-			w.look()
+			w.begin()
 			require.True(t, in.Called(t.Context(), stopAt+1))
 			w.stop()
 			require.Len(t, in.Taken(), stopAt)
@@ -385,7 +386,7 @@ func TestCrash(t *testing.T) {
 	w := start(t, dir, in, nil)
 	w.put("a.hl7", v2(0, 1, 2, 3))
 	w.look()
-	w.look()
+	w.begin()
 	require.True(t, in.Called(t.Context(), 4))
 	w.stop()
 	left, err := filepath.Glob(filepath.Join(dir, ".progress", "*"))
@@ -426,7 +427,7 @@ func TestProgressOfAnotherFile(t *testing.T) {
 	w := start(t, dir, in, nil)
 	w.put("a.hl7", v2(1, 2))
 	w.look()
-	w.look()
+	w.begin()
 	require.True(t, in.Called(t.Context(), 2))
 	w.stop()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.hl7"), []byte(v2(3, 4)), 0o600))

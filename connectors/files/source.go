@@ -43,6 +43,7 @@ type Config struct {
 	Check      func(*fhir.Node) []fhir.Issue // the gate for FHIR files; nil: none
 	Answered   func(source, code string)     // counts messages by what an acknowledgement would say; may be nil
 	Log        *slog.Logger
+	Looked     func()           // after each look, with everything in it done; may be nil
 	Clock      func() time.Time // for reports; nil: time.Now
 }
 
@@ -71,6 +72,9 @@ func Open(cfg Config) (*Source, error) {
 	}
 	if cfg.Answered == nil {
 		cfg.Answered = func(string, string) {}
+	}
+	if cfg.Looked == nil {
+		cfg.Looked = func() {}
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -125,6 +129,7 @@ func (s *Source) Run(ctx context.Context, in pipelines.Intake) error {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		s.look(ctx, work, in)
+		s.cfg.Looked()
 		select {
 		case <-tick.C:
 		case <-s.cfg.Poke:
