@@ -73,11 +73,15 @@ func isURI(s string) bool {
 			return false
 		}
 	}
+	urn := s
+	if end := strings.IndexAny(s, "|#"); end > 0 { // a version, a fragment
+		urn = s[:end]
+	}
 	switch {
-	case strings.HasPrefix(s, "urn:uuid:"):
-		return isUUID(s)
-	case strings.HasPrefix(s, "urn:oid:"):
-		return isOID(s)
+	case strings.HasPrefix(urn, "urn:uuid:"):
+		return isUUID(urn)
+	case strings.HasPrefix(urn, "urn:oid:"):
+		return isOID(urn)
 	}
 	return s != ""
 }
