@@ -28,7 +28,8 @@ func TestRealFeed(t *testing.T) {
 	}
 }
 
-// withoutReceipt leaves out when a record's message was received.
+// withoutReceipt leaves out when a record's message was received, and at which
+// journal position: a resend that the early filter answers has none.
 func withoutReceipt(text string) string {
-	return regexp.MustCompile(`"(received_at|recorded|occurred_at|occurredDateTime)":"[^"]*"`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`"(received_at|recorded|occurred_at|occurredDateTime)":"[^"]*"|"journal":[0-9]+`).ReplaceAllString(text, "")
 }
