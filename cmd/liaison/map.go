@@ -13,6 +13,8 @@ import (
 
 	"github.com/liaison-health/liaison/cmd/internal/app"
 	"github.com/liaison-health/liaison/cmd/internal/offline"
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
@@ -68,9 +70,13 @@ func newMapping(file, source string) (*mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tables: %w", err)
 	}
+	check, err := gate.New(fhir.NewSchema())
+	if err != nil {
+		return nil, fmt.Errorf("gate: %w", err)
+	}
 	for _, l := range lines {
 		if source == "" || l.Source == source {
-			return &mapping{line: offline.New(l)}, nil
+			return &mapping{line: offline.New(l, check)}, nil
 		}
 	}
 	return nil, usageError{fmt.Errorf("no source is named %s", source)}
@@ -104,7 +110,11 @@ func (m *mapping) file(name string, in io.Reader) (bool, error) {
 		if len(items) > 1 {
 			suffix = fmt.Sprintf("-%04d", i+1)
 		}
-		made, err := m.message(item.Raw)
+		made, wrong, err := m.message(item.Raw)
+		for _, w := range wrong {
+			fmt.Fprintf(m.errs, "%s message %d: gate: %s\n", name, i+1, w)
+			good = false
+		}
 		if err != nil {
 			fmt.Fprintf(m.errs, "%s message %d: %v\n", name, i+1, err)
 			good = false
@@ -117,24 +127,21 @@ func (m *mapping) file(name string, in io.Reader) (bool, error) {
 	return good, nil
 }
 
-func (m *mapping) message(raw []byte) ([]byte, error) {
+func (m *mapping) message(raw []byte) (made []byte, wrong []string, err error) {
 	switch m.output {
 	case "records":
 		list, err := m.line.Records(raw)
-		if err != nil {
-			return nil, err
-		}
-		return bytes.Join(list, []byte("\n")), nil
+		return bytes.Join(list, []byte("\n")), nil, err
 	case "report":
 		report, err := m.line.Report(raw)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		made, err := json.Marshal(report)
 		if err != nil {
-			return nil, fmt.Errorf("write report: %w", err)
+			return nil, nil, fmt.Errorf("write report: %w", err)
 		}
-		return made, nil
+		return made, report.Gate, nil
 	}
 	return m.line.Bundle(raw)
 }

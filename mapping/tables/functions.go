@@ -30,7 +30,9 @@ func (e *expr) text(f *frame) string {
 				r.used = append(r.used, v)
 			}
 		case termCall:
-			refs++
+			if t.text != "received" && t.text != "position" { // they are no part of the message
+				refs++
+			}
 			out += call(f, t)
 		case termNamed:
 		}
@@ -117,7 +119,7 @@ func call(f *frame, t *term) string {
 			return -1
 		}, s)
 	case "received":
-		return r.ctx.Received.UTC().Format(time.RFC3339)
+		return r.ctx.Received.UTC().Format("20060102150405.000-0700") // as HL7 writes it
 	case "codesystem":
 		return codingSystem(use(t.args[0].value(f)), r.systems())
 	case "position":

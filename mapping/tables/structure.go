@@ -125,6 +125,7 @@ type instance struct {
 	segments []int // of this instance itself, in order
 	named    []named
 	children []*instance
+	single   bool // the enclosing group can have only one of these
 }
 
 type named struct {
@@ -132,33 +133,55 @@ type named struct {
 	at   *entry
 }
 
-// lookup finds a named resource here or further out: the one made last.
-func (g *instance) lookup(name string) *entry {
+// near visits this instance and the enclosing ones, each with the groups in it
+// that cannot repeat (the PATIENT of an ORDER), until one is the right one.
+func (g *instance) near(right func(*instance) bool) bool {
 	for ; g != nil; g = g.parent {
-		for i := len(g.named) - 1; i >= 0; i-- {
-			if g.named[i].name == name {
-				return g.named[i].at
-			}
+		if right(g) || g.inside(right) {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+func (g *instance) inside(right func(*instance) bool) bool {
+	for _, c := range g.children {
+		if c.single && (right(c) || c.inside(right)) {
+			return true
+		}
+	}
+	return false
+}
+
+// lookup finds a named resource here or near: the one made last.
+func (g *instance) lookup(name string) (found *entry) {
+	g.near(func(g *instance) bool {
+		for i := len(g.named) - 1; i >= 0 && found == nil; i-- {
+			if g.named[i].name == name {
+				found = g.named[i].at
+			}
+		}
+		return found != nil
+	})
+	return found
 }
 
 // find gives the segment of this name nearest to from: the last before it in
-// its group, else any in it, else in the enclosing groups.
+// its group, else any in it, else in the groups near.
 func (g *instance) find(msg *hl7v2.Message, name string, from hl7v2.Segment) (hl7v2.Segment, bool) {
-	for ; g != nil; g = g.parent {
-		best := -1
+	best := -1
+	g.near(func(g *instance) bool {
 		for _, i := range g.segments {
 			if msg.Segment(i).Is(name) && (best < 0 || i < from.Index()) {
 				best = i
 			}
 		}
-		if best >= 0 {
-			return msg.Segment(best), true
-		}
+		return best >= 0
+	})
+	if best < 0 {
+		return hl7v2.Segment{}, false
 	}
-	return hl7v2.Segment{}, false
+	return msg.Segment(best), true
 }
 
 // arrange puts every segment of a message into group instances. It follows the
@@ -198,7 +221,7 @@ func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *ins
 			}
 			if it.group != nil && it.group.begins(msg, s) {
 				g.position = k
-				return open(g, it.group, msg, s)
+				return open(g, it, msg, s)
 			}
 		}
 	}
@@ -215,17 +238,17 @@ func filled(g *instance, msg *hl7v2.Message, name string) bool {
 }
 
 // open starts an instance of a group, down to the one that holds the segment.
-func open(parent *instance, def *group, msg *hl7v2.Message, s hl7v2.Segment) *instance {
-	g := &instance{def: def, parent: parent}
+func open(parent *instance, as item, msg *hl7v2.Message, s hl7v2.Segment) *instance {
+	g := &instance{def: as.group, parent: parent, single: !as.repeats}
 	parent.children = append(parent.children, g)
-	for k, it := range def.items {
+	for k, it := range g.def.items {
 		if it.group == nil && s.Is(it.segment) {
 			g.position = k
 			return g
 		}
 		if it.group != nil && it.group.begins(msg, s) {
 			g.position = k
-			return open(g, it.group, msg, s)
+			return open(g, it, msg, s)
 		}
 	}
 	return g

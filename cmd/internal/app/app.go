@@ -23,6 +23,7 @@ import (
 	"github.com/liaison-health/liaison/connectors/redis"
 	redisembedded "github.com/liaison-health/liaison/connectors/redis/embedded"
 	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
@@ -74,10 +75,15 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	if err != nil {
 		return nil, err
 	}
+	check, err := gate.New(fhir.NewSchema())
+	if err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
 	lines, err := Pipelines(cfg)
 	if err != nil {
 		return nil, err
 	}
+	outbound(cfg, check, lines)
 	a.engine, err = engine.New(engine.Config{
 		Dir: cfg.Data, Window: cfg.Redis.Window, Retention: cfg.Retention.Journal, RetentionSize: int64(cfg.Retention.JournalBytes),
 		FreeSpace: uint64(cfg.FreeSpace), Key: key, Failpoint: failpoint, Log: log, Registry: reg,
@@ -88,7 +94,8 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	a.watch = newWatch(cfg, a.engine, reg)
 	for i := range cfg.Sources {
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
-			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Read: a.engine.ReadResource, Types: fhir.NewSchema().Resources(),
+			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check), Read: a.engine.ReadResource,
+			Types: fhir.NewSchema().Resources(),
 		})
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
@@ -19,14 +20,16 @@ import (
 // A Pipeline maps one source's messages; records fold over them in order.
 type Pipeline struct {
 	line   *engine.Pipeline
+	gate   *gate.Gate
 	folder *records.Folder
 	state  memory
 	n      uint64
 }
 
-// New makes a pipeline with an empty state.
-func New(line *engine.Pipeline) *Pipeline {
-	return &Pipeline{line: line, folder: records.NewFolder(0), state: memory{}}
+// New makes a pipeline with an empty state. What it maps goes through the gate,
+// if there is one.
+func New(line *engine.Pipeline, g *gate.Gate) *Pipeline {
+	return &Pipeline{line: line, gate: g, folder: records.NewFolder(0), state: memory{}}
 }
 
 // A Report says what became of a message's values.
@@ -34,6 +37,7 @@ type Report struct {
 	ControlID string `json:"control_id"`
 	Message   string `json:"message"`
 	Structure string `json:"structure"`
+	Gate      []string `json:"gate,omitempty"` // what is wrong with the Bundle, none of its values
 	tables.Report
 }
 
@@ -73,14 +77,27 @@ func (p *Pipeline) received(msg *hl7v2.Message) time.Time {
 	return t.Time.UTC()
 }
 
-// Bundle maps one message to a transaction Bundle.
-func (p *Pipeline) Bundle(raw []byte) ([]byte, error) {
+// Bundle maps one message to a transaction Bundle, and gives what the gate
+// finds wrong with it.
+func (p *Pipeline) Bundle(raw []byte) ([]byte, []string, error) {
 	r, err := p.Map(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer p.line.Mapper.Release(r)
-	return r.AppendBundle(nil), nil
+	bundle := r.AppendBundle(nil)
+	return bundle, p.check(bundle), nil
+}
+
+func (p *Pipeline) check(bundle []byte) []string {
+	if p.gate == nil {
+		return nil
+	}
+	var out []string
+	for _, f := range p.gate.CheckJSON(bundle) {
+		out = append(out, f.String())
+	}
+	return out
 }
 
 // Report maps one message and says what became of its values.
@@ -90,7 +107,9 @@ func (p *Pipeline) Report(raw []byte) (*Report, error) {
 		return nil, err
 	}
 	defer p.line.Mapper.Release(r)
-	return &Report{ControlID: r.ControlID, Message: r.Message, Structure: r.Structure, Report: r.Report}, nil
+	return &Report{
+		ControlID: r.ControlID, Message: r.Message, Structure: r.Structure, Gate: p.check(r.AppendBundle(nil)), Report: r.Report,
+	}, nil
 }
 
 // Records maps and folds one message and gives the records that it makes.

@@ -1,0 +1,59 @@
+package app
+
+import (
+	"github.com/liaison-health/liaison/cmd/internal/config"
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/gate"
+	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines/engine"
+)
+
+// inbound is the gate before a FHIR source's journal; nil when it is off.
+func inbound(cfg *config.Config, g *gate.Gate) func(*fhir.Node) []fhir.Issue {
+	if cfg.Gate.Inbound == "off" {
+		return nil
+	}
+	return func(n *fhir.Node) []fhir.Issue {
+		var out []fhir.Issue
+		for _, f := range g.Check(n) {
+			out = append(out, fhir.Issue{Severity: "error", Code: issueType(f.Rule), Expression: f.Path, Diagnostics: f.Text + " (" + f.Rule + ")"})
+		}
+		return out
+	}
+}
+
+// issueType is the code of OperationOutcome.issue.code for a gate's rule.
+func issueType(rule string) string {
+	switch rule {
+	case "cardinality", "choice", "duplicate", "empty", "json", "type", "unknown", "size":
+		return "structure"
+	case "required":
+		return "required"
+	case "code":
+		return "code-invalid"
+	case "format", "reference":
+		return "value"
+	default:
+		return "invariant"
+	}
+}
+
+// outbound puts the gate behind the mapping of every source: of all messages,
+// of one in so many, or of none. What it finds in a sample is logged and
+// counted; with all, it sends the message to quarantine.
+func outbound(cfg *config.Config, g *gate.Gate, lines []*engine.Pipeline) {
+	if cfg.Gate.Outbound == "off" {
+		return
+	}
+	for _, l := range lines {
+		if cfg.Gate.Outbound == "sample" {
+			l.Sample = uint64(cfg.Gate.Sample)
+		}
+		l.Gate = func(r *tables.Result) (place, reason string) {
+			for _, f := range g.CheckJSON(r.AppendBundle(nil)) {
+				return f.Path, f.Text + " (" + f.Rule + ")"
+			}
+			return "", ""
+		}
+	}
+}
