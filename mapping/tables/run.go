@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -154,11 +155,8 @@ func (s *section) apply(f *frame) {
 
 // apply runs one rule: once, or for each repetition of a repeating field.
 func (c *crule) apply(f *frame) {
-	if c.isDefault && len(c.steps) > 0 {
-		st := &c.steps[0]
-		if f.base.Get(st.name) != nil || f.base.Get(strings.TrimPrefix(st.name, "_")) != nil || st.otherChoice(f.base) {
-			return
-		}
+	if c.isDefault && c.present(f) {
+		return
 	}
 	if !c.isRef {
 		if c.cond == nil || c.cond(f) {
@@ -201,6 +199,40 @@ func (c *crule) apply(f *frame) {
 		}
 	}
 	f.fieldNumber, f.fieldRep, f.rep = outerField, outerRep, outer
+}
+
+// present says whether the element of a default rule has anything in it.
+func (c *crule) present(f *frame) bool {
+	node := f.base
+	for i := range c.steps {
+		st := &c.steps[i]
+		if i > 0 && st.url != "" { // an extension that says why the element is absent
+			return true
+		}
+		if full(node.Get(strings.TrimPrefix(st.name, "_"))) || st.otherChoice(node) {
+			if i == len(c.steps)-1 || strings.HasPrefix(st.name, "_") {
+				return true
+			}
+		} else if next := node.Get(st.name); !full(next) {
+			return false
+		}
+		if st.list && st.label == 0 {
+			return true
+		}
+		node = st.descend(f, node, 0)
+	}
+	return true
+}
+
+// full says whether there is a leaf in a node.
+func full(n *fhir.Node) bool {
+	if n == nil {
+		return false
+	}
+	if n.Kind != fhir.Object && n.Kind != fhir.Array {
+		return true
+	}
+	return slices.ContainsFunc(n.Kids, full)
 }
 
 // place walks to the target and sets it from v, or from the rule's expression.

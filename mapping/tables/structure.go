@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
@@ -153,8 +154,10 @@ func (g *instance) inside(right func(*instance) bool) bool {
 	return false
 }
 
-// lookup finds a named resource here or near: the one made last.
+// lookup finds a named resource here or near: the one made last; else the only
+// one of that name in the message.
 func (g *instance) lookup(name string) (found *entry) {
+	top := g
 	g.near(func(g *instance) bool {
 		for i := len(g.named) - 1; i >= 0 && found == nil; i-- {
 			if g.named[i].name == name {
@@ -163,7 +166,29 @@ func (g *instance) lookup(name string) (found *entry) {
 		}
 		return found != nil
 	})
-	return found
+	if found != nil {
+		return found
+	}
+	for top.parent != nil {
+		top = top.parent
+	}
+	var all []*entry
+	top.all(name, &all)
+	if len(all) == 1 {
+		return all[0]
+	}
+	return nil
+}
+
+func (g *instance) all(name string, into *[]*entry) {
+	for _, n := range g.named {
+		if n.name == name && !slices.Contains(*into, n.at) {
+			*into = append(*into, n.at)
+		}
+	}
+	for _, c := range g.children {
+		c.all(name, into)
+	}
 }
 
 // find gives the segment of this name nearest to from: the last before it in

@@ -34,9 +34,9 @@ func New(line *engine.Pipeline, g *gate.Gate) *Pipeline {
 
 // A Report says what became of a message's values.
 type Report struct {
-	ControlID string `json:"control_id"`
-	Message   string `json:"message"`
-	Structure string `json:"structure"`
+	ControlID string   `json:"control_id"`
+	Message   string   `json:"message"`
+	Structure string   `json:"structure"`
 	Gate      []string `json:"gate,omitempty"` // what is wrong with the Bundle, none of its values
 	tables.Report
 }
