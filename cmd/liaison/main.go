@@ -36,24 +36,11 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	ctx, stop := signals(errs)
 	defer stop()
-	root := &cobra.Command{
-		Use: "liaison", Short: "HL7 v2 and FHIR in, coordination records out of Kafka",
-		SilenceErrors: true, SilenceUsage: true,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.CompletionOptions.DisableDefaultCmd = true
+	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(
-		runCommand(), demoCommand(), checkCommand(), mapCommand(), sendCommand(), tailCommand(), journalCommand(), quarantineCommand(),
-		benchCommand(), schemaCommand(),
-	)
-	for _, c := range root.Commands() {
-		checkArgs(c)
-	}
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
@@ -70,6 +57,25 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	}
 	fmt.Fprintln(errs, "liaison:", err)
 	return exitFailed
+}
+
+// newRoot makes the command tree.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use: "liaison", Short: "HL7 v2 and FHIR in, coordination records out of Kafka",
+		SilenceErrors: true, SilenceUsage: true,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		runCommand(), demoCommand(), checkCommand(), mapCommand(), sendCommand(), tailCommand(), journalCommand(), quarantineCommand(),
+		benchCommand(), schemaCommand(),
+	)
+	for _, c := range root.Commands() {
+		checkArgs(c)
+	}
+	return root
 }
 
 // checkArgs makes a wrong number of arguments a wrong use.

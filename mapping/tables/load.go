@@ -141,6 +141,9 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 	if _, ok := values["structure"]; ok {
 		l.structure(file, values, lines)
 	}
+	if _, ok := values["add"]; ok {
+		l.add(file, values, lines)
+	}
 }
 
 func (l *loader) name(file, key, text string) {

@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -60,6 +61,12 @@ func (l *loader) structure(file string, values map[string]string, lines map[stri
 		return
 	}
 	st.root = root
+	st.append(file, values, lines)
+	l.pending = append(l.pending, st)
+	l.m.structures[st.name] = st
+}
+
+func (st *structure) append(file string, values map[string]string, lines map[string]int) {
 	for _, part := range []string{"triggers", "make", "edges"} {
 		for n, raw := range strings.Split(values[part], "\n") {
 			if text := withoutComment(raw); text != "" {
@@ -67,8 +74,22 @@ func (l *loader) structure(file string, values map[string]string, lines map[stri
 			}
 		}
 	}
-	l.pending = append(l.pending, st)
-	l.m.structures[st.name] = st
+}
+
+// add appends the lines of an overlay to the structures that it names; * is all.
+func (l *loader) add(file string, values map[string]string, lines map[string]int) {
+	for _, name := range strings.Fields(values["add"]) {
+		found := false
+		for _, st := range l.m.structures {
+			if ok, err := path.Match(name, st.name); ok && err == nil {
+				st.append(file, values, lines)
+				found = true
+			}
+		}
+		if !found {
+			l.fail(file, lines["add"], "add: "+name, "no message structure of this name")
+		}
+	}
 }
 
 func (l *loader) compileStructure(st *structure) {

@@ -216,8 +216,10 @@ func (c *crule) present(f *frame) bool {
 		} else if next := node.Get(st.name); !full(next) {
 			return false
 		}
-		if st.list && st.label == 0 {
-			return true
+		if st.list {
+			if st.label == 0 || f.run.labels[st.entry(f, node, 0)] == nil { // other entries are there
+				return true
+			}
 		}
 		node = st.descend(f, node, 0)
 	}
@@ -295,13 +297,7 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 		node.Set(st.name, next)
 		return next
 	}
-	key := labelKey{parent: node, label: st.label, segment: f.segment.Index() + 1, rep: max(rep, 1)}
-	if !st.repeats {
-		key.rep = 1
-	}
-	if st.shared {
-		key.segment, key.rep = 0, 0
-	}
+	key := st.entry(f, node, rep)
 	if got, ok := r.labels[key]; ok {
 		return got
 	}
@@ -312,6 +308,18 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 	r.appendTo(node, st.name, next)
 	r.labels[key] = next
 	return next
+}
+
+// entry names the list entry of a step's label.
+func (st *cstep) entry(f *frame, node *fhir.Node, rep int) labelKey {
+	key := labelKey{parent: node, label: st.label, segment: f.segment.Index() + 1, rep: max(rep, 1)}
+	if !st.repeats {
+		key.rep = 1
+	}
+	if st.shared {
+		key.segment, key.rep = 0, 0
+	}
+	return key
 }
 
 func (r *run) appendTo(node *fhir.Node, name string, item *fhir.Node) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
 	"github.com/liaison-health/liaison/connectors/fhirrest"
+	"github.com/liaison-health/liaison/connectors/files"
 	"github.com/liaison-health/liaison/connectors/mllp"
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/records"
@@ -40,6 +41,11 @@ func Open(ctx context.Context, c *config.Config, s *config.Source, d Deps) (Sour
 		return openMLLP(ctx, c, s, d)
 	case s.FHIR != nil:
 		return openFHIR(ctx, c, s, d)
+	case s.Files != nil:
+		return files.Open(files.Config{
+			Name: s.Name, Directory: c.Path(s.Files.Directory), Interval: s.Files.Interval, Processed: s.Ack == "processed", Outcomes: d.Outcomes,
+			Check: d.Check, Answered: d.Answered, Log: d.Log,
+		})
 	default:
 		return nil, fmt.Errorf("source %s: no connector is configured", s.Name)
 	}
