@@ -327,6 +327,9 @@ func (p *parser) hex() (rune, bool) {
 
 // AppendJSON appends the value compactly.
 func (n *Node) AppendJSON(dst []byte) []byte {
+	if n.json != nil {
+		return append(dst, n.json...)
+	}
 	switch n.Kind {
 	case Object:
 		dst = append(dst, '{')
@@ -356,8 +359,13 @@ func (n *Node) AppendJSON(dst []byte) []byte {
 	}
 }
 
-// JSON gives the value compactly.
-func (n *Node) JSON() []byte { return n.AppendJSON(nil) }
+// JSON gives the value compactly. The caller does not change it.
+func (n *Node) JSON() []byte {
+	if n.json != nil {
+		return n.json
+	}
+	return n.AppendJSON(nil)
+}
 
 // AppendIndent appends the value with two spaces a level, for people.
 func (n *Node) AppendIndent(dst []byte) []byte { return n.indent(dst, 1) }

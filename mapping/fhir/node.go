@@ -28,7 +28,12 @@ type Node struct {
 	Name string // the field's name in its parent object
 	Text string // a string unescaped, a number or boolean as its literal
 	Kids []*Node
+	json []byte // of a frozen value
 }
+
+// Freeze keeps a value's JSON with it: it and all below it must not change any
+// more. A Clone can.
+func (n *Node) Freeze() { n.json = n.AppendJSON(nil) }
 
 // An Arena hands out nodes from slabs, so that a message's tree costs few
 // allocations. A nil *Arena allocates one by one. Reset makes all its nodes
@@ -53,7 +58,7 @@ func (a *Arena) Node(kind Kind, text string) *Node {
 	if a.used++; a.used == slabNodes {
 		a.slab, a.used = a.slab+1, 0
 	}
-	n.Kind, n.Name, n.Text, n.Kids = kind, "", text, n.Kids[:0]
+	n.Kind, n.Name, n.Text, n.Kids, n.json = kind, "", text, n.Kids[:0], nil
 	return n
 }
 

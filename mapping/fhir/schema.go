@@ -159,44 +159,89 @@ func (s *Schema) Sort(n *Node) {
 }
 
 func (s *Schema) sort(t *Type, n *Node) {
-	order := func(k *Node) int {
-		name := strings.TrimPrefix(k.Name, "_")
-		if name == "resourceType" {
-			return -1
-		}
-		if i, ok := t.byName[name]; ok {
-			i *= 2
-			if len(name) != len(k.Name) {
-				i++
+	kids := n.Kids
+	cursor, last := 0, -1
+	for i, k := range kids { // elements mostly come in order: look from the last on
+		order, child := -1, ""
+		if k.Name != "resourceType" {
+			if at := t.from(cursor, k.Name); at >= 0 {
+				cursor = at
+				order, child = 2*at, t.Elements[at].Type
+				if k.Name[0] == '_' {
+					order, child = order+1, "Extension"
+				}
+			} else {
+				order = 1 << 20
 			}
-			return i
 		}
-		return 1 << 20
-	}
-	kids := n.Kids // insertion sort: stable, and one pass when already in order
-	for i := 1; i < len(kids); i++ {
-		for j := i; j > 0 && order(kids[j]) < order(kids[j-1]); j-- {
-			kids[j], kids[j-1] = kids[j-1], kids[j]
+		if child != "" {
+			s.sortChild(child, k)
 		}
-	}
-	for _, k := range kids {
-		e, ok := t.Element(strings.TrimPrefix(k.Name, "_"))
-		if !ok {
+		if order >= last {
+			last = order
 			continue
 		}
-		child := e.Type
-		if k.Name[0] == '_' {
-			child = "Extension"
+		j := i // stable insertion
+		for ; j > 0 && t.order(kids[j-1]) > order; j-- {
+			kids[j] = kids[j-1]
 		}
+		kids[j] = k
+	}
+}
+
+func (s *Schema) sortChild(child string, k *Node) {
+	if k.Kind != Object && k.Kind != Array {
+		return
+	}
+	if child == "Resource" {
 		for _, item := range k.Items() {
-			if item.Kind != Object {
-				continue
-			}
-			if child == "Resource" {
-				s.Sort(item)
-			} else if ct, ok := s.types[child]; ok {
-				s.sort(ct, item)
-			}
+			s.Sort(item)
+		}
+		return
+	}
+	t, ok := s.types[child]
+	if !ok {
+		return
+	}
+	if k.Kind == Object {
+		s.sort(t, k)
+		return
+	}
+	for _, item := range k.Kids {
+		if item.Kind == Object {
+			s.sort(t, item)
 		}
 	}
+}
+
+// from finds an element by its JSON name, looking from a place on first.
+func (t *Type) from(cursor int, name string) int {
+	if name[0] == '_' {
+		name = name[1:]
+	}
+	for i := cursor; i < len(t.Elements); i++ {
+		if t.Elements[i].Name == name {
+			return i
+		}
+	}
+	for i := range cursor {
+		if t.Elements[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (t *Type) order(k *Node) int {
+	if k.Name == "resourceType" {
+		return -1
+	}
+	at := t.from(0, k.Name)
+	if at < 0 {
+		return 1 << 20
+	}
+	if k.Name[0] == '_' {
+		return 2*at + 1
+	}
+	return 2 * at
 }

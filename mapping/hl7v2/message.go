@@ -182,6 +182,10 @@ func alphanumeric(c byte) bool {
 // Raw gives the bytes the message was read from.
 func (m *Message) Raw() []byte { return m.raw }
 
+// Text gives the bytes that Value.Offset counts in: Raw, or its UTF-8 form where
+// a multi-byte set's bytes collide with the delimiters.
+func (m *Message) Text() []byte { return m.text }
+
 // AppendTo writes the message: the bytes that were read, unchanged.
 func (m *Message) AppendTo(dst []byte) []byte { return append(dst, m.raw...) }
 

@@ -203,6 +203,66 @@ func (v Value) Component(n int) Value {
 	return out
 }
 
+// Depth is 0 for a field, 1 for a repetition, 2 for a component, 3 for a
+// subcomponent: values of the same bytes and depth read alike.
+func (v Value) Depth() int { return int(v.level) }
+
+// Detached gives a value that can be kept without its message, for Moved only.
+func (v Value) Detached() Value {
+	v.m = nil
+	return v
+}
+
+// Moved gives the part of to that v was of from, where both have the same
+// bytes and depth. v and from may be detached.
+func (v Value) Moved(from, to Value) Value {
+	v.m = to.m
+	v.start += to.start - from.start
+	v.end += to.start - from.start
+	v.segment, v.field, v.rep = to.segment, to.field, to.rep
+	if to.level >= levelComponent {
+		v.comp = to.comp
+	}
+	return v
+}
+
+// AppendComponents appends what Component gives for 1, 2, 3 … up to the last
+// that is there: for a caller that reads most of them.
+func (v Value) AppendComponents(dst []Value) []Value {
+	at := levelRepetition
+	switch v.level {
+	case levelField:
+		v = v.Repetition(1)
+	case levelComponent:
+		at = levelComponent
+	case levelSubcomponent:
+		return append(dst, v)
+	case levelRepetition:
+	}
+	if !v.present {
+		return dst
+	}
+	sep := v.sep(at)
+	part := v
+	part.level = at + 1
+	n, start := int32(1), v.start
+	text := v.m.text
+	for i := start; i <= v.end; i++ {
+		if i < v.end && (text[i] != sep || sep == 0) {
+			continue
+		}
+		part.start, part.end = start, i
+		if at == levelRepetition {
+			part.comp = n
+		} else {
+			part.sub = n
+		}
+		dst = append(dst, part)
+		n, start = n+1, i+1
+	}
+	return dst
+}
+
 // Subcomponent gives subcomponent n of a component, from 1.
 func (v Value) Subcomponent(n int) Value {
 	if v.level < levelComponent {

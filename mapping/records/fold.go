@@ -26,6 +26,17 @@ type fold struct {
 	out     *Effects
 	written map[string][]byte
 	nodes   map[string]*fhir.Node // the message's resources by "Type/id"
+	texts   map[*fhir.Node][]byte // their JSON
+}
+
+// json writes a resource of the message once.
+func (f *fold) json(n *fhir.Node) []byte {
+	text, ok := f.texts[n]
+	if !ok {
+		text = n.JSON()
+		f.texts[n] = text
+	}
+	return text
 }
 
 func (f *fold) get(key []byte) ([]byte, error) {
@@ -47,7 +58,7 @@ func (f *fold) put(key, value []byte) {
 // Fold applies a change to the state behind the view. It is pure: the same
 // state and change give the same effects.
 func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
-	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}}
+	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}}
 	if err := run.change(); err != nil {
 		return nil, err
 	}
@@ -178,12 +189,19 @@ func redirect(n *fhir.Node, moved map[string]string) {
 
 // hold keeps the message's other resources for GET and for later records.
 func (f *fold) hold() error {
+	holder, _ := f.view.(Holder)
 	for _, n := range f.c.Related {
 		if !held(n.ResourceType()) {
 			continue
 		}
 		key := resourceKey(n.ResourceType() + "/" + n.ID())
-		next := n.JSON()
+		next := f.json(n)
+		if holder != nil {
+			if !holder.Holds(key, next) {
+				f.put(key, next)
+			}
+			continue
+		}
 		old, err := f.get(key)
 		if err != nil {
 			return err
@@ -257,7 +275,7 @@ func (f *fold) item(it *Item) error {
 	before, late := s.resource, s.late(f.c.Stamp)
 	oldState, oldEncoded := s.state, []byte(nil)
 	if !born {
-		oldEncoded = s.encode()
+		oldEncoded = s.stored
 	}
 	prepare(it, s, born)
 	s.merge(it, f.c.Stamp, before)
@@ -265,8 +283,8 @@ func (f *fold) item(it *Item) error {
 	s.seen(f.c.Stamp)
 	changed := fhir.Diff(before, s.resource)
 	if !born && !late && len(changed) == 0 && s.state == oldState {
-		if string(s.encode()) != string(oldEncoded) {
-			f.put(recordKey(s.kind, s.key.String()), s.encode())
+		if now := s.encode(); string(now) != string(oldEncoded) {
+			f.put(recordKey(s.kind, s.key.String()), now)
 		}
 		return nil
 	}

@@ -69,7 +69,7 @@ func (f *fold) related(s *state) ([][]byte, error) {
 		}
 		seen[ref] = true
 		if n := f.nodes[ref]; n != nil {
-			out = append(out, n.JSON())
+			out = append(out, f.json(n))
 			queue = references(queue, n)
 			continue
 		}
@@ -210,7 +210,11 @@ func (w *writer) key(name string, k *Key) {
 // payload writes the record: spec liaison.record/1.
 func (f *fold) payload(s *state, v *version, id string, related [][]byte) []byte {
 	c := f.c
-	w := &writer{dst: make([]byte, 0, 4096)}
+	size := 4096
+	for _, r := range related {
+		size += len(r) + 1
+	}
+	w := &writer{dst: make([]byte, 0, size)}
 	w.object("", func() {
 		w.text("spec", Spec)
 		w.text("event_id", id)

@@ -39,7 +39,11 @@ func (k Key) Zero() bool { return k.ID == "" }
 // String is the key's canonical form; the Type does not take part, because
 // feeds send the same number with and without it.
 func (k Key) String() string {
-	return strings.NewReplacer("%", "%25", "|", "%7C").Replace(k.Assigner) + "|" + k.ID
+	assigner := k.Assigner
+	if strings.ContainsAny(assigner, "%|") {
+		assigner = strings.ReplaceAll(strings.ReplaceAll(assigner, "%", "%25"), "|", "%7C")
+	}
+	return assigner + "|" + k.ID
 }
 
 // An Action says how a change bears on a record.
@@ -123,6 +127,12 @@ type View interface {
 	// Scan gives up to limit pairs whose keys begin with prefix and come after
 	// after (nil: from the first), in key order.
 	Scan(prefix, after []byte, limit int) ([]KV, error)
+}
+
+// A Holder is a View that remembers some of the resources written last. Holds
+// may say no of one that is held: that costs a write.
+type Holder interface {
+	Holds(key, value []byte) bool
 }
 
 // KV is one write; a nil Value deletes.

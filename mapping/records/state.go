@@ -29,6 +29,7 @@ type state struct {
 	stamps   map[string]string // "sender\x1felement" → order of the message that set it
 	resource *fhir.Node
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
+	stored   []byte // what it was decoded from
 }
 
 // decodeState reads what encode wrote.
@@ -40,7 +41,7 @@ func decodeState(data []byte) (*state, error) {
 	s := &state{
 		kind: Kind(n.Str("kind")), key: Key{Type: n.Str("type"), Assigner: n.Str("assigner"), ID: n.Str("id")},
 		state: n.Str("state"), previous: n.Str("previous"), subject: n.Str("subject"), born: n.Str("born"),
-		stamps: map[string]string{}, resource: n.Get("resource"),
+		stamps: map[string]string{}, resource: n.Get("resource"), stored: data,
 	}
 	s.version, err = strconv.ParseUint(n.Str("version"), 10, 64)
 	if err != nil || s.kind == "" {

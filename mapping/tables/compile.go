@@ -24,6 +24,7 @@ type section struct {
 	keys                    []keyRule
 	structural              []ref
 	rest                    bool
+	pure                    bool // what it makes depends on its value and the scope alone
 	defaults                bool // of defaults.yaml: run on every resource of the type at the end
 }
 
@@ -42,6 +43,8 @@ type crule struct {
 	where          sourceLine
 	source         expr
 	isRef          bool
+	inSegment      bool // the source is a field of the section's own segment
+	inValue        bool // the source is a component of the section's value
 	ref            ref
 	named          string
 	steps          []cstep
@@ -53,6 +56,7 @@ type crule struct {
 	table          *codeTable
 	with           []crule
 	cond           cond
+	condImpure     bool   // it reads more than the section's value
 	simple         string // the element path for deletes, where the target is one
 	constantSystem string
 	isDefault      bool // fills what nothing else did, and is reported
@@ -129,6 +133,8 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 		return err
 	}
 	c.where, c.isDefault = line, isDefault || s.defaults
+	c.inSegment = c.isRef && c.ref.segment != "" && c.ref.segment == s.own
+	c.inValue = c.isRef && c.ref.segment == "" && c.ref.component > 0
 	s.rules = append(s.rules, c)
 	return nil
 }
@@ -170,8 +176,13 @@ func (s *section) key(f *frame) records.Key {
 }
 
 func (k *keyRule) eval(f *frame) records.Key {
+	key := k.value(f)
+	f.run.used = f.run.used[:0]
+	return key
+}
+
+func (k *keyRule) value(f *frame) records.Key {
 	r := f.run
-	defer func() { r.used = r.used[:0] }()
 	if k.cx || k.kind == "ei" {
 		v := f.resolve(k.ref)
 		if !v.Valued() {
@@ -182,21 +193,24 @@ func (k *keyRule) eval(f *frame) records.Key {
 	id := ""
 	decided := false // the first source that is no resource decides
 	for i := range k.parts {
-		s := k.parts[i].text(f)
-		t := k.parts[i].terms[0]
+		t := &k.parts[i].terms[0]
+		s := ""
 		if t.kind == termNamed {
 			if e := f.group.lookup(t.text); e != nil {
 				s = e.id
 			}
+		} else {
+			s = k.parts[i].text(f)
 		}
 		if s == "" && !decided {
 			return records.Key{}
 		}
 		decided = decided || t.kind != termNamed
-		if i > 0 {
-			id += "|"
+		if i == 0 {
+			id = s
+		} else {
+			id += "|" + s
 		}
-		id += s
 	}
 	return records.Key{ID: id}
 }
@@ -256,7 +270,7 @@ func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 
 // compileRule checks a rule against the FHIR type it writes to.
 func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
-	c := crule{source: r.source, as: r.as, cond: r.cond}
+	c := crule{source: r.source, as: r.as, cond: r.cond, condImpure: r.condImpure}
 	if len(r.source.terms) == 1 {
 		switch t := r.source.terms[0]; t.kind {
 		case termRef:

@@ -20,21 +20,27 @@ import (
 type cond func(f *frame) bool
 
 type condParser struct {
-	words []string
-	at    int
-	own   string
+	words  []string
+	at     int
+	own    string
+	impure bool // it reads more than a data type's own value
 }
 
-func parseCond(text, own string) (cond, error) {
+func parseCond(text, own string) (c cond, impure bool, err error) {
 	p := &condParser{words: condWords(text), own: own}
-	c, err := p.or()
-	if err != nil {
-		return nil, err
+	if c, err = p.or(); err != nil {
+		return nil, false, err
 	}
 	if p.at < len(p.words) {
-		return nil, fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])
+		return nil, false, fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])
 	}
-	return c, nil
+	return c, p.impure, nil
+}
+
+func (p *condParser) ref(text string) (ref, error) {
+	r, err := parseRef(text, p.own)
+	p.impure = p.impure || r.segment != ""
+	return r, err
 }
 
 // condWords splits into words, operators, brackets and quoted texts.
@@ -153,15 +159,17 @@ func (p *condParser) primary() (cond, error) {
 			return len(v.Raw())
 		})
 	case "repetition":
+		p.impure = true
 		return p.compareNumber(func(f *frame) int { return f.rep })
 	case "trigger":
+		p.impure = true
 		return p.compareText(func(f *frame) string { return f.run.header.Event })
 	case "version":
 		return p.compareText(func(f *frame) string { return f.run.header.Version })
 	case "":
 		return nil, fmt.Errorf("the condition ends too early")
 	}
-	r, err := parseRef(word, p.own)
+	r, err := p.ref(word)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +190,7 @@ func (p *condParser) bracketedRef() (ref, error) {
 	if p.next() != "(" {
 		return ref{}, fmt.Errorf("expected ( REF )")
 	}
-	r, err := parseRef(p.next(), p.own)
+	r, err := p.ref(p.next())
 	if err == nil && p.next() != ")" {
 		err = fmt.Errorf("expected ) behind the reference")
 	}
@@ -272,7 +280,19 @@ func comparison(op string) (func(int) bool, error) {
 // resolve finds the value that a reference means where the frame stands.
 func (f *frame) resolve(r ref) hl7v2.Value {
 	v := f.value
-	if r.segment != "" {
+	if r.segment == "" {
+		if r.component == 0 {
+			return v
+		}
+		if r.component > len(f.parts) {
+			return hl7v2.Value{}
+		}
+		if v = f.parts[r.component-1]; r.sub > 0 {
+			v = v.Subcomponent(r.sub)
+		}
+		return v
+	}
+	{
 		seg := f.segment
 		if !seg.Is(r.segment) {
 			var ok bool

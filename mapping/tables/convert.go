@@ -88,7 +88,10 @@ func (r *run) primitive(st *cstep, text string, at hl7v2.Value) *fhir.Node {
 			}
 			text = lower
 		}
-		return r.arena.Node(fhir.String, strings.Join(strings.Fields(text), " "))
+		if strings.ContainsAny(text, "\t\n\r") || strings.Contains(text, "  ") {
+			text = strings.Join(strings.Fields(text), " ")
+		}
+		return r.arena.Node(fhir.String, text)
 	case "uri", "url", "canonical":
 		if strings.ContainsAny(text, " \t\n\r<>\"{}|\\^`") {
 			text = "urn:x-liaison:value:" + escapeURN(text)

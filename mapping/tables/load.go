@@ -30,6 +30,7 @@ type Mapper struct {
 	systems    map[string]string // by upper-case v2-0396 name and short name
 	labels     map[string]int
 	arenas     sync.Pool
+	parts      parts
 }
 
 // An Overlay is a source's own tables in the same language: a section of a name
@@ -66,6 +67,7 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 		l.file(f)
 	}
 	l.compile()
+	l.purify()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
 	}

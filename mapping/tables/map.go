@@ -146,8 +146,9 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	}()
 	r := &run{
 		mapper: m, msg: msg, header: header, ctx: &ctx, arena: arena, labels: make(map[labelKey]*fhir.Node, 32),
-		leaves: make([]uint8, len(msg.Raw())+1), report: &Report{},
+		leaves: make([]uint8, len(msg.Text())+1), report: &Report{}, escape: msg.Delimiters().Escape,
 	}
+	r.scope = r.scopeNumber()
 	if ctx.Tolerance == 0 {
 		ctx.Tolerance = 5 * time.Minute
 	}
@@ -234,6 +235,9 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		e = r.resource(m.typ, id, key)
 		e.record = e.record || m.record
 		for i := range m.section.keys {
+			if i == 0 && len(m.section.keys) == 1 && !key.Zero() && key.Type != "message" {
+				break // evaluated above, and the only one
+			}
 			k := m.section.keys[i].eval(&f)
 			if i == 0 && k.Zero() && m.record && key.Type != "message" {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
@@ -266,6 +270,9 @@ func (r *run) unnumbered() string {
 func (r *run) defaults(root *instance) {
 	for i := 0; i < len(r.entries); i++ {
 		e := r.entries[i]
+		if e.frozen != nil {
+			continue
+		}
 		if s := r.mapper.sections["default "+e.typ]; s != nil {
 			f := frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
 			s.apply(&f)
@@ -289,15 +296,26 @@ func (r *run) finish(main []*entry) {
 		if to == nil {
 			to = header
 		}
-		for n := 1; n <= s.Fields(); n++ {
+		first := 1
+		if s.Is("MSH") {
+			first = 3 // the delimiters themselves
+		}
+		for n := first; n <= s.Fields(); n++ {
 			r.account(s.Field(n), to)
 		}
 	}
 	for _, e := range r.entries {
-		distinct(e.node)
-		e.node.Prune()
-		r.mapper.schema.Sort(e.node)
+		if e.frozen == nil {
+			r.polish(e.node)
+		}
 	}
+}
+
+// polish takes out what is empty or double and puts the elements in order.
+func (r *run) polish(n *fhir.Node) {
+	distinct(n)
+	n.Prune()
+	r.mapper.schema.Sort(n)
 }
 
 // distinct leaves one of several equal entries in the lists that name a thing:
@@ -331,13 +349,13 @@ func (r *run) account(v hl7v2.Value, to *entry) {
 	if !v.Valued() {
 		return
 	}
-	if v.Place().Segment == "MSH" && v.FieldNumber() <= 2 {
-		return // the delimiters themselves
-	}
-	for i := 1; i <= v.Repetitions(); i++ {
-		rep := v.Repetition(i)
-		for c := 1; c <= rep.Components(); c++ {
-			comp := rep.Component(c)
+	for i, n := 1, v.Repetitions(); i <= n; i++ {
+		depth := len(r.parts)
+		r.parts = v.Repetition(i).AppendComponents(r.parts)
+		for _, comp := range r.parts[depth:] {
+			if len(comp.Raw()) == 0 {
+				continue
+			}
 			if n := comp.Subcomponents(); n > 1 {
 				for k := 1; k <= n; k++ {
 					r.leaf(comp.Subcomponent(k), to)
@@ -346,6 +364,7 @@ func (r *run) account(v hl7v2.Value, to *entry) {
 				r.leaf(comp, to)
 			}
 		}
+		r.parts = r.parts[:depth]
 	}
 }
 

@@ -188,7 +188,7 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 			}
 			section, rest = unquote(rest[1]), rest[2:]
 		case "if":
-			if m.cond, err = parseCond(strings.Join(rest[1:], " "), m.segment); err != nil {
+			if m.cond, _, err = parseCond(strings.Join(rest[1:], " "), m.segment); err != nil {
 				return err
 			}
 			rest = nil

@@ -20,14 +20,15 @@ func (e *Error) Error() string {
 
 // A rule is one line: SOURCE -> TARGET [as TYPE] [code TABLE] [with …] [if …].
 type rule struct {
-	text   string
-	source expr
-	target []step
-	as     string // data type of the source: CX, XPN …
-	code   string // code table
-	with   []assignment
-	cond   cond
-	format string // forced primitive type of the source: dateTime, string …
+	text       string
+	source     expr
+	target     []step
+	as         string // data type of the source: CX, XPN …
+	code       string // code table
+	with       []assignment
+	cond       cond
+	condImpure bool
+	format     string // forced primitive type of the source: dateTime, string …
 }
 
 // A step is one part of a target path.
@@ -177,7 +178,7 @@ func parseRule(line string, own string) (rule, error) {
 			}
 		case "if":
 			n = len(rest)
-			if r.cond, err = parseCond(strings.Join(rest[1:], " "), own); err != nil {
+			if r.cond, r.condImpure, err = parseCond(strings.Join(rest[1:], " "), own); err != nil {
 				return r, err
 			}
 		default:

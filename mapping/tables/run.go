@@ -30,23 +30,36 @@ type run struct {
 	labels  map[labelKey]*fhir.Node
 	leaves  []uint8       // by byte offset
 	used    []hl7v2.Value // what the conversion under way has read
+	parts   []hl7v2.Value // components of the values under way, a stack
 	didSet  bool          // whether the last rule put anything
 	later   []deferred
 	groups  []*instance // by segment
 	report  *Report
 	bad     *Unmappable // why the message cannot be mapped
+	whole   string      // the message's text
+	escape  byte
+	frames  []*frame // to use again
+
+	scope      uint32 // of parts
+	recordings []*recording
 }
 
 // An entry is one resource in the making.
 type entry struct {
 	typ     string
 	id      string
+	ref     string
 	key     records.Key
 	keys    []records.Key
 	node    *fhir.Node
 	record  bool
 	deletes []string
 	done    []done
+
+	frozen *part // not nil: node is shared; what made it, to make it anew
+	rule   *crule
+	at     frame
+	value  hl7v2.Value
 }
 
 type reference struct {
@@ -66,8 +79,9 @@ type frame struct {
 	run         *run
 	segment     hl7v2.Segment
 	group       *instance
-	value       hl7v2.Value // in a data type's section
-	fieldNumber int         // while a field's repetitions are walked: the field and the repetition
+	value       hl7v2.Value   // in a data type's section
+	parts       []hl7v2.Value // its components
+	fieldNumber int           // while a field's repetitions are walked: the field and the repetition
 	fieldRep    int
 	rep         int
 	self        *entry
@@ -76,13 +90,39 @@ type frame struct {
 }
 
 // text gives a value's text; one that cannot be decoded fails the message.
+// What needs no decoding is a part of one copy of the message.
 func (r *run) text(v hl7v2.Value) string {
+	raw := v.Raw()
+	if plain(raw, r.escape) {
+		if !v.Valued() {
+			return ""
+		}
+		return strings.TrimSpace(r.string(v))
+	}
 	s, err := v.Text()
 	if err != nil {
 		r.undecodable(v)
 		return ""
 	}
 	return strings.TrimSpace(s)
+}
+
+// string is a value's bytes, of the one copy of the message.
+func (r *run) string(v hl7v2.Value) string {
+	if r.whole == "" {
+		r.whole = string(r.msg.Text())
+	}
+	return r.whole[v.Offset() : v.Offset()+len(v.Raw())]
+}
+
+// plain says that nothing has to be unescaped or decoded.
+func plain(raw []byte, escape byte) bool {
+	for _, c := range raw {
+		if c >= 0x80 || c == escape {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *run) undecodable(v hl7v2.Value) {
@@ -113,14 +153,20 @@ func (r *run) mark(v hl7v2.Value, as uint8) {
 func (r *run) resource(typ, id string, key records.Key) *entry {
 	for _, e := range r.entries {
 		if e.id == id && e.typ == typ {
-			return e
+			return r.thaw(e)
 		}
 	}
-	e := &entry{typ: typ, id: id, key: key, node: r.arena.Node(fhir.Object, "")}
-	e.node.Set("resourceType", r.arena.Node(fhir.String, typ))
-	e.node.Set("id", r.arena.Node(fhir.String, id))
+	e := &entry{typ: typ, id: id, key: key}
+	r.begin(e)
 	r.entries = append(r.entries, e)
 	return e
+}
+
+// begin gives an entry a node with its type and id.
+func (r *run) begin(e *entry) {
+	e.node = r.arena.Node(fhir.Object, "")
+	e.node.Set("resourceType", r.arena.Node(fhir.String, e.typ))
+	e.node.Set("id", r.arena.Node(fhir.String, e.id))
 }
 
 func (r *run) refer(at *fhir.Node, to *entry) {
@@ -128,7 +174,10 @@ func (r *run) refer(at *fhir.Node, to *entry) {
 		return
 	}
 	r.didSet = true
-	at.Set("reference", r.arena.Node(fhir.String, to.typ+"/"+to.id))
+	if to.ref == "" {
+		to.ref = to.typ + "/" + to.id
+	}
+	at.Set("reference", r.arena.Node(fhir.String, to.ref))
 	r.refs = append(r.refs, reference{node: at, to: to})
 }
 
@@ -143,8 +192,19 @@ func (r *run) referred(at *fhir.Node) *entry {
 
 // apply runs a section's rules onto the frame's node.
 func (s *section) apply(f *frame) {
+	fields := 1 << 16
+	if s.own != "" && f.segment.Is(s.own) {
+		fields = f.segment.Fields()
+	}
 	for i := range s.rules {
-		s.rules[i].apply(f)
+		c := &s.rules[i]
+		switch { // most rules ask for what is not there
+		case c.inSegment && c.ref.field > fields:
+			continue
+		case c.inValue && (c.ref.component > len(f.parts) || len(f.parts[c.ref.component-1].Raw()) == 0):
+			continue
+		}
+		c.apply(f)
 	}
 	for _, v := range s.structural {
 		if got := f.resolve(v); got.Valued() {
@@ -346,7 +406,8 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 	}
 	if !last || c.sub == nil {
 		if to := r.referred(at); to != nil {
-			return to
+			r.spoil()
+			return r.thaw(to)
 		}
 		id := fhir.ID(st.resource, self.typ, self.id, st.name, f.ordinal(), st.labelName, strconv.Itoa(max(rep, 1)))
 		to := r.resource(st.resource, id, records.Key{})
@@ -354,19 +415,11 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		return to
 	}
 	if to := r.referred(at); to != nil {
-		r.once(c, f, to, v)
+		r.spoil()
+		r.once(c, f, r.thaw(to), v)
 		return to
 	}
-	inner := frame{run: r, segment: f.segment, group: f.group, value: v, self: self}
-	key := c.sub.key(&inner)
-	id := ""
-	if key.Zero() {
-		id = fhir.ID(st.resource, self.typ, self.id, st.name, st.labelName, string(v.Raw()))
-	} else {
-		id = fhir.ID(st.resource, key.Assigner, key.ID)
-	}
-	to := r.resource(st.resource, id, key)
-	r.once(c, f, to, v)
+	to := r.part(c, f, self, v)
 	r.refer(at, to)
 	return to
 }
@@ -397,14 +450,37 @@ type done struct {
 
 // into runs the rule's data type section on a node.
 func (c *crule) into(f *frame, self *entry, node *fhir.Node, v hl7v2.Value) {
-	inner := frame{
+	inner := f.run.frame()
+	*inner = frame{
 		run: f.run, segment: f.segment, group: f.group, value: v, self: self, base: node,
 		fieldNumber: f.fieldNumber, fieldRep: f.fieldRep, vocabulary: c.table,
 	}
 	if inner.vocabulary == nil {
 		inner.vocabulary = f.vocabulary
 	}
-	c.sub.apply(&inner)
+	depth := inner.split()
+	c.sub.apply(inner)
+	f.run.parts = f.run.parts[:depth]
+	f.run.frames = append(f.run.frames, inner)
+}
+
+func (r *run) frame() *frame {
+	if n := len(r.frames); n > 0 {
+		f := r.frames[n-1]
+		r.frames = r.frames[:n-1]
+		return f
+	}
+	return &frame{}
+}
+
+// split finds the components of the frame's value; it gives the depth of the
+// stack to go back to.
+func (f *frame) split() int {
+	r := f.run
+	depth := len(r.parts)
+	r.parts = f.value.AppendComponents(r.parts)
+	f.parts = r.parts[depth:len(r.parts):len(r.parts)]
+	return depth
 }
 
 // set puts the value at the last step and gives the node that `with` works on.

@@ -75,6 +75,7 @@ type Engine struct {
 	remember                         chan pipelines.FilterEntry
 	skip                             map[string]bool // event ids that the topics hold beyond the stored offsets
 	offsets                          offsets
+	cache                            *cache // the processing's own
 }
 
 // New opens the engine's data. filter may be nil.
@@ -97,7 +98,7 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	e := &Engine{
 		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0),
 		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
-		skip: map[string]bool{},
+		skip: map[string]bool{}, cache: newCache(24 << 20),
 	}
 	for _, p := range sources {
 		e.pipelines[p.Source] = p

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
@@ -34,20 +36,47 @@ type prepared struct {
 type problem struct{ Reason, Place, Text string }
 
 // process takes the journal in batches until stop closes and nothing is left.
+// While one batch is folded, the next is parsed and mapped.
 func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan []*prepared)
+	group.Go(func() error {
+		defer close(ready)
+		return e.read(ctx, stop, ready)
+	})
+	group.Go(func() error {
+		for list := range ready {
+			if err := e.fold(list); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// read prepares the journal's entries in batches.
+func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []*prepared) error {
+	from := e.current() + 1
 	for {
 		grown := e.store.Grown()
-		n, err := e.batch()
+		list, err := e.batch(from)
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		if len(list) > 0 {
+			select {
+			case ready <- list:
+			case <-ctx.Done():
+				return nil
+			}
+			from = list[len(list)-1].entry.pos + 1
 			continue
 		}
 		select {
 		case <-grown:
 		case <-stop:
-			if e.store.Tail() == e.current() {
+			if e.store.Tail() < from {
 				return nil
 			}
 		case <-ctx.Done():
@@ -62,11 +91,10 @@ func (e *Engine) current() uint64 {
 	return e.checkpoint
 }
 
-// batch processes the next entries and says how many there were.
-func (e *Engine) batch() (int, error) {
-	from := e.current() + 1
+// batch reads and prepares the next entries.
+func (e *Engine) batch(from uint64) ([]*prepared, error) {
 	if from > e.store.Tail() {
-		return 0, nil
+		return nil, nil
 	}
 	var list []*prepared
 	size := 0
@@ -82,13 +110,10 @@ func (e *Engine) batch() (int, error) {
 		return len(list) < e.cfg.Batch && size < 8<<20, nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read journal: %w", err)
-	}
-	if len(list) == 0 {
-		return 0, nil
+		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	e.prepareAll(list)
-	return len(list), e.fold(list)
+	return list, nil
 }
 
 // prepareAll parses and maps in parallel.
@@ -96,7 +121,9 @@ func (e *Engine) prepareAll(list []*prepared) {
 	var wg sync.WaitGroup
 	next := make(chan *prepared, len(list))
 	for _, p := range list {
-		next <- p
+		if p.entry.Type != "retry" {
+			next <- p
+		}
 	}
 	close(next)
 	for range min(e.cfg.Workers, len(list)) {
@@ -219,8 +246,18 @@ func (w *writing) Get(k []byte) ([]byte, error) {
 	if v, ok := w.over[string(k)]; ok {
 		return v, nil
 	}
-	return w.store.Get(k)
+	if v, ok := w.cache.get(k); ok {
+		return v, nil
+	}
+	v, err := w.store.Get(k)
+	if err == nil {
+		w.cache.put(string(k), v)
+	}
+	return v, err
 }
+
+// Holds implements records.Holder.
+func (w *writing) Holds(k, v []byte) bool { return w.cache.holds(k, v) }
 
 // Scan implements records.View.
 func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
@@ -251,6 +288,15 @@ func (e *Engine) newWriting() *writing {
 func (e *Engine) fold(list []*prepared) error {
 	w := e.newWriting()
 	for i, p := range list {
+		if p.entry.Type == "retry" { // it runs what a message before it left in quarantine
+			if i > 0 && list[i-1].entry.pos > e.current() {
+				if err := w.commit(list[i-1].entry.pos, nil); err != nil {
+					return err
+				}
+				w = e.newWriting()
+			}
+			e.prepare(p)
+		}
 		more, err := w.entry(p)
 		if p.result != nil {
 			p.mapper.Release(p.result)
@@ -403,6 +449,7 @@ func (w *writing) duplicate(en *entry) (flags []string, first uint64, err error)
 func (w *writing) apply(effects *records.Effects) ([]string, error) {
 	for _, kv := range effects.Writes {
 		w.over[string(kv.Key)] = kv.Value
+		w.cache.wrote(kv.Key, kv.Value)
 	}
 	if err := w.batch.State(effects.Writes); err != nil {
 		return nil, err

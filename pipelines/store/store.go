@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/klauspost/compress/s2"
 
@@ -78,12 +79,15 @@ func (l logger) Fatalf(format string, args ...any) {
 
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
-	cache := pebble.NewCache(32 << 20)
+	cache := pebble.NewCache(48 << 20)
 	defer cache.Unref()
 	options := &pebble.Options{
 		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: 32 << 20,
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
+	}
+	for i := range options.Levels { // most keys that the fold asks for are not there
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(filepath.Join(dir, "store"), options)
 	if err != nil {

@@ -1,0 +1,325 @@
+package tables
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// A part is the resource that a data type's section makes of a value: a
+// practitioner of an XCN, a location of a PL. A feed names the same ones in
+// every message, so they are made once and shared. A part never changes: who
+// adds to it makes it anew for the message first (see run.thaw).
+type part struct {
+	typ, id, ref string
+	key          records.Key
+	node         *fhir.Node
+	value        hl7v2.Value // where it stood, without its message
+	marks        []uint8     // what became of the value's leaves
+	inner        []innerPart // the resources that it refers to, in order
+}
+
+type innerPart struct {
+	rule  *crule
+	value hl7v2.Value
+}
+
+// A partKey is everything that a pure section's outcome depends on.
+type partKey struct {
+	section    *section
+	vocabulary *codeTable
+	scope      uint32
+	depth      uint8
+	raw        string
+}
+
+// A scope is what the section's functions read beside the value.
+type scope struct {
+	source, assigner      string
+	location              *time.Location
+	systems               uintptr
+	delimiters            hl7v2.Delimiters
+	charset, version      string
+	application, facility string
+}
+
+const (
+	mostParts  = 8192 // of a generation
+	mostScopes = 1024
+	longestRaw = 1024 // bytes of a value whose part is kept
+)
+
+// parts is the store of parts: two generations, the older one given up when the
+// younger one is full.
+type parts struct {
+	mu         sync.RWMutex
+	young, old map[partKey]*part
+	scopes     map[scope]uint32
+	systems    []map[string]string // kept, so that no other map takes its address
+	next       uint32
+}
+
+func (p *parts) get(k partKey) *part {
+	p.mu.RLock()
+	found, ok := p.young[k]
+	if !ok {
+		found = p.old[k]
+	}
+	p.mu.RUnlock()
+	if !ok && found != nil {
+		p.put(k, found)
+	}
+	return found
+}
+
+func (p *parts) put(k partKey, made *part) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.young) >= mostParts || p.young == nil {
+		p.old, p.young = p.young, make(map[partKey]*part, 64)
+	}
+	k.raw = strings.Clone(k.raw)
+	p.young[k] = made
+}
+
+// scope numbers a scope.
+func (p *parts) scope(s scope, systems map[string]string) uint32 {
+	p.mu.RLock()
+	n, ok := p.scopes[s]
+	p.mu.RUnlock()
+	if ok {
+		return n
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.scopes) >= mostScopes || p.scopes == nil {
+		p.scopes, p.systems = map[scope]uint32{}, nil
+		p.young, p.old = nil, nil
+	}
+	p.next++
+	p.scopes[s] = p.next
+	p.systems = append(p.systems, systems)
+	return p.next
+}
+
+func (r *run) scopeNumber() uint32 {
+	return r.mapper.parts.scope(scope{
+		source: r.ctx.Source, assigner: r.ctx.DefaultAssigner, location: r.ctx.Location, systems: reflect.ValueOf(r.ctx.Systems).Pointer(),
+		delimiters: r.msg.Delimiters(), charset: r.msg.Charset(), version: r.header.Version,
+		application: r.header.SendingApplication, facility: r.header.SendingFacility,
+	}, r.ctx.Systems)
+}
+
+// A recording is a part in the making.
+type recording struct {
+	inner  []innerPart
+	spoilt bool // more went into it than the value
+}
+
+// part finds or makes the resource of a value, with all that it refers to.
+func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
+	if n := len(r.recordings); n > 0 {
+		top := r.recordings[n-1]
+		top.inner = append(top.inner, innerPart{rule: c, value: v})
+	}
+	st := &c.steps[len(c.steps)-1]
+	raw := v.Raw()
+	pure := c.sub.pure && len(raw) <= longestRaw && len(raw) > 0
+	k := partKey{section: c.sub, vocabulary: c.table, scope: r.scope, depth: uint8(v.Depth())}
+	if k.vocabulary == nil {
+		k.vocabulary = f.vocabulary
+	}
+	if pure {
+		k.raw = r.string(v)
+		if p := r.mapper.parts.get(k); p != nil {
+			if e := r.reuse(p, c, f, v); e != nil {
+				return e
+			}
+		}
+	}
+	inner := r.frame()
+	*inner = frame{run: r, segment: f.segment, group: f.group, value: v, self: self}
+	depth := inner.split()
+	key := c.sub.key(inner)
+	r.parts = r.parts[:depth]
+	r.frames = append(r.frames, inner)
+	id := ""
+	if key.Zero() {
+		id = fhir.ID(st.resource, self.typ, self.id, st.name, st.labelName, string(raw))
+	} else {
+		id = fhir.ID(st.resource, key.Assigner, key.ID)
+	}
+	count := len(r.entries)
+	to := r.resource(st.resource, id, key)
+	if !pure || key.Zero() || len(r.entries) == count {
+		r.once(c, f, to, v)
+		return to
+	}
+	rec := &recording{}
+	r.recordings = append(r.recordings, rec)
+	warnings, defaulted := len(r.report.Warnings), len(r.report.Defaulted)
+	r.once(c, f, to, v)
+	r.recordings = r.recordings[:len(r.recordings)-1]
+	if rec.spoilt || r.bad != nil || len(to.deletes) > 0 || len(to.done) != 1 || len(r.report.Warnings) != warnings || len(r.report.Defaulted) != defaulted {
+		return to
+	}
+	made := &part{typ: to.typ, id: id, ref: to.typ + "/" + id, node: to.node.Clone(), value: v.Detached(), inner: rec.inner}
+	made.key = records.Key{Type: strings.Clone(key.Type), Assigner: strings.Clone(key.Assigner), ID: strings.Clone(key.ID)}
+	for i := range made.inner {
+		made.inner[i].value = made.inner[i].value.Detached()
+	}
+	made.marks = slices.Clone(r.leaves[v.Offset() : v.Offset()+len(raw)])
+	r.polish(made.node)
+	made.node.Freeze()
+	r.mapper.parts.put(k, made)
+	return to
+}
+
+// reuse puts a part into the message, unless the message has the resource in
+// another form already.
+func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
+	var e *entry
+	for _, have := range r.entries {
+		if have.id == p.id && have.typ == p.typ {
+			if have.frozen != p {
+				return nil
+			}
+			e = have
+			break
+		}
+	}
+	for i, m := range p.marks {
+		if m != leafUnread && r.leaves[v.Offset()+i] == leafUnread {
+			r.leaves[v.Offset()+i] = m
+		}
+	}
+	if e != nil {
+		return e
+	}
+	e = &entry{typ: p.typ, id: p.id, ref: p.ref, key: p.key, node: p.node, frozen: p, rule: c, at: frame{
+		run: r, segment: f.segment, group: f.group, value: f.value, vocabulary: f.vocabulary, fieldNumber: f.fieldNumber, fieldRep: f.fieldRep,
+	}, value: v}
+	r.entries = append(r.entries, e)
+	saved := r.recordings
+	r.recordings = nil // these are parts of p, not of what is in the making
+	for i := range p.inner {
+		in := &p.inner[i]
+		inner := r.frame()
+		*inner = frame{run: r, segment: f.segment, group: f.group, value: v, self: e, vocabulary: c.table}
+		if inner.vocabulary == nil {
+			inner.vocabulary = f.vocabulary
+		}
+		r.part(in.rule, inner, e, in.value.Moved(p.value, v))
+		r.frames = append(r.frames, inner)
+	}
+	r.recordings = saved
+	return e
+}
+
+// thaw makes an entry that is a shared part anew, so that it can change.
+func (r *run) thaw(e *entry) *entry {
+	if e.frozen == nil {
+		return e
+	}
+	e.frozen = nil
+	r.begin(e)
+	saved := r.recordings
+	r.recordings = nil
+	r.once(e.rule, &e.at, e, e.value)
+	r.recordings = saved
+	return e
+}
+
+// spoil says that a resource got more than its part.
+func (r *run) spoil() {
+	for _, rec := range r.recordings {
+		rec.spoilt = true
+	}
+}
+
+// purify finds the sections whose outcome depends on nothing but their value
+// and the scope.
+func (l *loader) purify() {
+	for _, s := range l.m.sections {
+		s.pure = l.pure(s, map[*section]bool{})
+	}
+}
+
+func (l *loader) pure(s *section, under map[*section]bool) bool {
+	if under[s] {
+		return true
+	}
+	under[s] = true
+	if _, ok := l.m.sections["default "+s.target]; ok || s.rest {
+		return false
+	}
+	for _, k := range s.keys {
+		if (k.cx || k.kind == "ei") && k.ref.segment != "" {
+			return false
+		}
+		for _, e := range k.parts {
+			if !pureExpr(&e) {
+				return false
+			}
+		}
+	}
+	for _, v := range s.structural {
+		if v.segment != "" {
+			return false
+		}
+	}
+	for i := range s.rules {
+		if !l.pureRule(&s.rules[i], under) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loader) pureRule(c *crule, under map[*section]bool) bool {
+	if c.named != "" || c.condImpure || c.isDefault || !pureExpr(&c.source) {
+		return false
+	}
+	for i, st := range c.steps {
+		if st.resource != "" && (i < len(c.steps)-1 || c.sub == nil) {
+			return false
+		}
+	}
+	for i := range c.with {
+		if !l.pureRule(&c.with[i], under) {
+			return false
+		}
+	}
+	return c.sub == nil || l.pure(c.sub, under)
+}
+
+func pureExpr(e *expr) bool {
+	for i := range e.terms {
+		t := &e.terms[i]
+		switch t.kind {
+		case termRef:
+			if t.ref.segment != "" {
+				return false
+			}
+		case termNamed:
+			return false
+		case termCall:
+			if t.text == "received" || t.text == "position" || t.text == "nth" {
+				return false
+			}
+			for k := range t.args {
+				if !pureExpr(&t.args[k]) {
+					return false
+				}
+			}
+		case termText, termCoding:
+		}
+	}
+	return true
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"bytes"
+	"hash/maphash"
+)
+
+// A cache keeps what the fold read and wrote last, absent keys included. There
+// is one writer, so it is never behind the store. It has two generations: when
+// the young one is full it becomes the old one, and what is used comes back.
+type cache struct {
+	most       int // bytes of a generation
+	young, old map[string][]byte
+	size       int
+	seed       maphash.Seed
+	held       [2]map[uint64]uint64 // of resources: fingerprint of the key to that of the value, two generations
+}
+
+const heldMost = 1 << 17 // fingerprints of a generation
+
+func newCache(most int) *cache {
+	return &cache{
+		most: most, young: map[string][]byte{}, old: map[string][]byte{}, seed: maphash.MakeSeed(),
+		held: [2]map[uint64]uint64{{}, {}},
+	}
+}
+
+func (c *cache) get(k []byte) ([]byte, bool) {
+	if v, ok := c.young[string(k)]; ok {
+		return v, true
+	}
+	v, ok := c.old[string(k)]
+	if ok {
+		c.put(string(k), v)
+	}
+	return v, ok
+}
+
+// put takes the value over: it must not change any more.
+func (c *cache) put(k string, v []byte) {
+	if c.size += len(k) + len(v) + 64; c.size > c.most {
+		c.old, c.young, c.size = c.young, map[string][]byte{}, 0
+	}
+	c.young[k] = v
+}
+
+// holds says whether a resource was written with this value last, as far as is
+// remembered.
+func (c *cache) holds(k, v []byte) bool {
+	name := maphash.Bytes(c.seed, k)
+	for _, generation := range c.held {
+		if have, ok := generation[name]; ok {
+			return have == maphash.Bytes(c.seed, v)
+		}
+	}
+	return false
+}
+
+// wrote keeps what was written: records whole, resources by their fingerprint.
+func (c *cache) wrote(k, v []byte) {
+	switch {
+	case bytes.HasPrefix(k, []byte("s/")): // only scanned, never read alone
+	case bytes.HasPrefix(k, []byte("f/")):
+		if len(c.held[0]) >= heldMost {
+			c.held[0], c.held[1] = map[uint64]uint64{}, c.held[0]
+		}
+		c.held[0][maphash.Bytes(c.seed, k)] = maphash.Bytes(c.seed, v)
+		if _, ok := c.get(k); ok {
+			c.put(string(k), v)
+		}
+	default:
+		c.put(string(k), v)
+	}
+}
