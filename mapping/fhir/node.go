@@ -24,11 +24,12 @@ const (
 
 // A Node is one JSON value. Pointers to it stay valid while siblings are added.
 type Node struct {
-	Kind Kind
-	Name string // the field's name in its parent object
-	Text string // a string unescaped, a number or boolean as its literal
-	Kids []*Node
-	json []byte // of a frozen value
+	Kind  Kind
+	Order uint16 // of an object's field: what Schema.Order gave for it, or 0
+	Name  string // the field's name in its parent object
+	Text  string // a string unescaped, a number or boolean as its literal
+	Kids  []*Node
+	json  []byte // of a frozen value
 }
 
 // Freeze keeps a value's JSON with it: it and all below it must not change any
@@ -58,7 +59,7 @@ func (a *Arena) Node(kind Kind, text string) *Node {
 	if a.used++; a.used == slabNodes {
 		a.slab, a.used = a.slab+1, 0
 	}
-	n.Kind, n.Name, n.Text, n.Kids, n.json = kind, "", text, n.Kids[:0], nil
+	n.Kind, n.Order, n.Name, n.Text, n.Kids, n.json = kind, 0, "", text, n.Kids[:0], nil
 	return n
 }
 
@@ -215,7 +216,7 @@ func (n *Node) Clone() *Node {
 	if n == nil {
 		return nil
 	}
-	c := &Node{Kind: n.Kind, Name: n.Name, Text: n.Text}
+	c := &Node{Kind: n.Kind, Order: n.Order, Name: n.Name, Text: n.Text}
 	if len(n.Kids) > 0 {
 		c.Kids = make([]*Node, len(n.Kids))
 		for i, k := range n.Kids {

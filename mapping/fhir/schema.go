@@ -163,7 +163,12 @@ func (s *Schema) sort(t *Type, n *Node) {
 	cursor, last := 0, -1
 	for i, k := range kids { // elements mostly come in order: look from the last on
 		order, child := -1, ""
-		if k.Name != "resourceType" {
+		if k.Order != 0 {
+			order, child = int(k.Order)-1, "Extension"
+			if cursor = order / 2; order%2 == 0 {
+				child = t.Elements[cursor].Type
+			}
+		} else if k.Name != "resourceType" {
 			if at := t.from(cursor, k.Name); at >= 0 {
 				cursor = at
 				order, child = 2*at, t.Elements[at].Type
@@ -232,7 +237,24 @@ func (t *Type) from(cursor int, name string) int {
 	return -1
 }
 
+// Order is where an element stands among its type's, for Node.Order: whoever
+// sets it on a field spares Sort to look for it. name may begin with _.
+func (t *Type) Order(name string) uint16 {
+	at := t.from(0, name)
+	switch {
+	case at < 0:
+		return 0
+	case name[0] == '_':
+		return uint16(2*at + 2)
+	default:
+		return uint16(2*at + 1)
+	}
+}
+
 func (t *Type) order(k *Node) int {
+	if k.Order != 0 {
+		return int(k.Order) - 1
+	}
 	if k.Name == "resourceType" {
 		return -1
 	}

@@ -65,6 +65,7 @@ type crule struct {
 // A cstep is one compiled step of a path.
 type cstep struct {
 	name      string
+	order     uint16 // of the element in its type
 	label     int
 	labelName string // the label as ids have it, whatever tables are loaded
 	shared    bool
@@ -394,7 +395,7 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 	entry = typ
 	foundEntry := false
 	for i, s := range path {
-		st := cstep{name: s.name, resource: s.resource}
+		st := cstep{name: s.name, order: typ.Order(s.name), resource: s.resource}
 		e, ok := typ.Element(s.name)
 		if !ok {
 			if s.extension == "" && typ.Name != "Extension" {
@@ -410,6 +411,7 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 				return nil, nil, fmt.Errorf("%s.%s is a %s and has no %s", typ.Name, s.name, e.Type, path[i+1].name)
 			}
 			st.name, st.primitive, st.typ = "_"+s.name, false, "Element"
+			st.order = typ.Order(st.name)
 			typ, _ = l.m.schema.Type("Period") // any type that carries extensions
 			out = append(out, st)
 			continue

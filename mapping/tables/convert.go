@@ -282,7 +282,7 @@ func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 		n := r.coding(coding{system: c.constantSystem, code: t.text, display: t.display})
 		if st.typ == "CodeableConcept" {
 			cc := r.arena.Node(fhir.Object, "")
-			r.appendTo(cc, "coding", n)
+			r.push(cc, "coding", 0, n)
 			return cc
 		}
 		return n
@@ -365,7 +365,7 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 				if c.system == "" || c.system == to.system && known {
 					c.system = table.from
 				}
-				r.appendTo(n, "coding", r.coding(to))
+				r.push(n, "coding", 0, r.coding(to))
 			} else if any && c.display == "" {
 				c.display = to.display
 			}
@@ -378,7 +378,7 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 			made.Set("version", r.arena.Node(fhir.String, r.text(version)))
 			r.used = append(r.used, version)
 		}
-		r.appendTo(n, "coding", made)
+		r.push(n, "coding", 0, made)
 		seen = c
 	}
 	text := v.Component(9)

@@ -145,7 +145,7 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 		}
 	}()
 	r := &run{
-		mapper: m, msg: msg, header: header, ctx: &ctx, arena: arena, labels: make(map[labelKey]*fhir.Node, 32),
+		mapper: m, msg: msg, header: header, ctx: &ctx, arena: arena,
 		leaves: make([]uint8, len(msg.Text())+1), report: &Report{}, escape: msg.Delimiters().Escape,
 	}
 	r.scope = r.scopeNumber()
@@ -220,7 +220,15 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			return
 		}
 	} else {
-		key := m.section.key(&f)
+		keys := r.keys[:0]
+		var key records.Key
+		for i := range m.section.keys {
+			k := m.section.keys[i].eval(&f)
+			if keys = append(keys, k); key.Zero() {
+				key = k
+			}
+		}
+		r.keys = keys
 		id := ""
 		if key.Zero() {
 			place := s.Name() + strconv.Itoa(s.Occurrence())
@@ -234,11 +242,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		}
 		e = r.resource(m.typ, id, key)
 		e.record = e.record || m.record
-		for i := range m.section.keys {
-			if i == 0 && len(m.section.keys) == 1 && !key.Zero() && key.Type != "message" {
-				break // evaluated above, and the only one
-			}
-			k := m.section.keys[i].eval(&f)
+		for i, k := range keys {
 			if i == 0 && k.Zero() && m.record && key.Type != "message" {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
 			}
@@ -344,43 +348,64 @@ func distinct(n *fhir.Node) {
 	}
 }
 
-// account looks at every leaf of a field.
+// account looks at every leaf of a field: what stands between two delimiters
+// and says something.
 func (r *run) account(v hl7v2.Value, to *entry) {
-	if !v.Valued() {
+	raw, base := v.Raw(), v.Offset()
+	if len(raw) == 0 || len(raw) == 2 && raw[0] == '"' && raw[1] == '"' {
 		return
 	}
-	for i, n := 1, v.Repetitions(); i <= n; i++ {
-		depth := len(r.parts)
-		r.parts = v.Repetition(i).AppendComponents(r.parts)
-		for _, comp := range r.parts[depth:] {
-			if len(comp.Raw()) == 0 {
-				continue
-			}
-			if n := comp.Subcomponents(); n > 1 {
-				for k := 1; k <= n; k++ {
-					r.leaf(comp.Subcomponent(k), to)
+	d := r.msg.Delimiters()
+	start := 0
+	rep, comp, sub := 1, 1, 1
+	for i := 0; i <= len(raw); i++ {
+		last := i == len(raw)
+		if !last && raw[i] != d.Component && raw[i] != d.Subcomponent && raw[i] != d.Repetition {
+			continue
+		}
+		if said(raw[start:i]) {
+			r.report.Leaves++
+			switch r.leaves[base+start] {
+			case leafFound:
+				r.report.Found++
+			case leafStructural:
+				r.report.Structural++
+			default:
+				leaf := v.Repetition(rep).Component(comp)
+				if sub > 1 || !last && raw[i] == d.Subcomponent {
+					leaf = leaf.Subcomponent(sub)
 				}
-			} else {
-				r.leaf(comp, to)
+				r.unread(leaf, to)
 			}
 		}
-		r.parts = r.parts[:depth]
+		start = i + 1
+		switch {
+		case last:
+		case raw[i] == d.Subcomponent:
+			sub++
+		case raw[i] == d.Component:
+			comp, sub = comp+1, 1
+		default:
+			rep, comp, sub = rep+1, 1, 1
+		}
 	}
 }
 
-func (r *run) leaf(v hl7v2.Value, to *entry) {
-	if !v.Valued() {
-		return
+// said: neither empty, nor blank, nor null.
+func said(raw []byte) bool {
+	if len(raw) == 2 && raw[0] == '"' && raw[1] == '"' {
+		return false
 	}
-	r.report.Leaves++
-	switch r.leaves[v.Offset()] {
-	case leafFound:
-		r.report.Found++
-		return
-	case leafStructural:
-		r.report.Structural++
-		return
+	for _, c := range raw {
+		if c != ' ' {
+			return true
+		}
 	}
+	return false
+}
+
+// unread reports a leaf that no rule took, and keeps it.
+func (r *run) unread(v hl7v2.Value, to *entry) {
 	place := v.Place().String()
 	text, err := v.Text()
 	if err != nil {
@@ -397,9 +422,9 @@ func (r *run) leaf(v hl7v2.Value, to *entry) {
 		sub := r.arena.Node(fhir.Object, "")
 		sub.Set("url", r.arena.Node(fhir.String, part.url))
 		sub.Set("valueString", r.arena.Node(fhir.String, part.text))
-		r.appendTo(ext, "extension", sub)
+		r.push(ext, "extension", 0, sub)
 	}
-	r.appendTo(to.node, "extension", ext)
+	r.push(to.node, "extension", 0, ext)
 }
 
 // FieldExtension is the URL of the extension that keeps a v2 value for which

@@ -263,7 +263,7 @@ func (m *makeRule) assign(f *frame, made *entry) {
 			if k == len(a.steps)-1 && st.list && st.label == 0 {
 				if !hasReference(node.Get(st.name), to) {
 					at := f.run.arena.Node(fhir.Object, "")
-					f.run.appendTo(node, st.name, at)
+					f.run.appendTo(node, st, at)
 					f.run.refer(at, to)
 				}
 				break

@@ -27,7 +27,7 @@ type run struct {
 	arena   *fhir.Arena
 	entries []*entry
 	refs    []reference
-	labels  map[labelKey]*fhir.Node
+	labels  []labelled
 	leaves  []uint8       // by byte offset
 	used    []hl7v2.Value // what the conversion under way has read
 	parts   []hl7v2.Value // components of the values under way, a stack
@@ -39,6 +39,7 @@ type run struct {
 	whole   string      // the message's text
 	escape  byte
 	frames  []*frame // to use again
+	keys    []records.Key
 
 	scope      uint32 // of parts
 	recordings []*recording
@@ -72,6 +73,21 @@ type labelKey struct {
 	label   int
 	segment int
 	rep     int
+}
+
+type labelled struct {
+	key  labelKey
+	node *fhir.Node
+}
+
+// labelled finds the list entry of a label, the latest first.
+func (r *run) labelled(k labelKey) *fhir.Node {
+	for i := len(r.labels) - 1; i >= 0; i-- {
+		if r.labels[i].key == k {
+			return r.labels[i].node
+		}
+	}
+	return nil
 }
 
 // A frame is where a section runs: a segment or a value, onto a node.
@@ -243,9 +259,9 @@ func (c *crule) apply(f *frame) {
 		c.place(f, v, f.rep)
 		return
 	}
-	n := v.Repetitions()
-	if !c.list {
-		n = min(n, 1)
+	n := 1
+	if c.list {
+		n = v.Repetitions()
 	}
 	outerField, outerRep, outer := f.fieldNumber, f.fieldRep, f.rep
 	for i := 1; i <= n; i++ {
@@ -277,7 +293,7 @@ func (c *crule) present(f *frame) bool {
 			return false
 		}
 		if st.list {
-			if st.label == 0 || f.run.labels[st.entry(f, node, 0)] == nil { // other entries are there
+			if st.label == 0 || f.run.labelled(st.entry(f, node, 0)) == nil { // other entries are there
 				return true
 			}
 		}
@@ -354,19 +370,20 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 			return got
 		}
 		next := r.arena.Node(fhir.Object, "")
+		next.Order = st.order
 		node.Set(st.name, next)
 		return next
 	}
 	key := st.entry(f, node, rep)
-	if got, ok := r.labels[key]; ok {
+	if got := r.labelled(key); got != nil {
 		return got
 	}
 	next := r.arena.Node(fhir.Object, "")
 	if st.url != "" {
 		next.Set("url", r.arena.Node(fhir.String, st.url))
 	}
-	r.appendTo(node, st.name, next)
-	r.labels[key] = next
+	r.appendTo(node, st, next)
+	r.labels = append(r.labels, labelled{key: key, node: next})
 	return next
 }
 
@@ -382,14 +399,20 @@ func (st *cstep) entry(f *frame, node *fhir.Node, rep int) labelKey {
 	return key
 }
 
-func (r *run) appendTo(node *fhir.Node, name string, item *fhir.Node) {
+func (r *run) appendTo(node *fhir.Node, st *cstep, item *fhir.Node) {
+	r.push(node, st.name, st.order, item)
+}
+
+// push adds an entry to a list.
+func (r *run) push(node *fhir.Node, name string, order uint16, item *fhir.Node) {
 	list := node.Get(name)
 	if list == nil {
 		list = r.arena.Node(fhir.Array, "")
+		list.Order = order
 		node.Set(name, list)
 	}
 	r.didSet = true
-	item.Name = ""
+	item.Name, item.Order = "", 0
 	list.Kids = append(list.Kids, item)
 }
 
@@ -519,7 +542,7 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 				return have
 			}
 		}
-		r.appendTo(node, st.name, made)
+		r.appendTo(node, st, made)
 		r.markUsed()
 		return made
 	}
@@ -543,7 +566,7 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 func (r *run) slot(f *frame, node *fhir.Node, st *cstep, rep int) *fhir.Node {
 	if st.list && st.label == 0 {
 		next := r.arena.Node(fhir.Object, "")
-		r.appendTo(node, st.name, next)
+		r.appendTo(node, st, next)
 		return next
 	}
 	return st.descend(f, node, rep)
@@ -557,12 +580,13 @@ func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.No
 				return node
 			}
 		}
-		r.appendTo(node, st.name, made)
+		r.appendTo(node, st, made)
 		r.markUsed()
 		return node
 	}
 	have := node.Get(st.name)
 	if have == nil {
+		made.Order = st.order
 		node.Set(st.name, made)
 		r.didSet = true
 		r.markUsed()
