@@ -35,10 +35,25 @@ type charset struct {
 	ascii bool              // nothing above 0x7F
 }
 
+// squeeze leaves of a name what tells it apart: capitals, no blanks and no marks.
+func squeeze(name string) string {
+	out := make([]byte, 0, 24)
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '-', c == '_', c == ' ', c == '/', c == '\t':
+		case c >= 'a' && c <= 'z':
+			out = append(out, c-'a'+'A')
+		default:
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
 // charsetOf reads a name of table 0211 (HL7 v2.5.1 §2.15.9.18), or one that
 // configurations use.
 func charsetOf(name string) (charset, bool) {
-	key := strings.NewReplacer("-", "", "_", "", " ", "", "/", "").Replace(strings.ToUpper(strings.TrimSpace(name)))
+	key := squeeze(name)
 	switch key = strings.TrimPrefix(key, "ISO"); key {
 	case "", "UNICODEUTF8", "UTF8", "UNICODE":
 		return charset{name: "UTF-8"}, true

@@ -105,8 +105,10 @@ func (r *run) occurred() (at, zone string) {
 // order is the stamp within the sender's stream: MSH-13 (positive), else MSH-7
 // where it is not beyond the time of receipt, else the receipt.
 func (r *run) order() string {
-	if n, err := strconv.ParseUint(strings.TrimSpace(r.header.Sequence), 10, 62); err == nil && n > 0 {
-		return fmt.Sprintf("s%020d", n)
+	if sequence := strings.TrimSpace(r.header.Sequence); sequence != "" {
+		if n, err := strconv.ParseUint(sequence, 10, 62); err == nil && n > 0 {
+			return fmt.Sprintf("s%020d", n)
+		}
 	}
 	const layout = "20060102150405.0000"
 	t, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)

@@ -117,30 +117,44 @@ func isDigits(s string) bool {
 
 // isOID checks the form of an OID as FHIR has it: [0-2](\.(0|[1-9][0-9]*))+
 func isOID(s string) bool {
-	parts := strings.Split(s, ".")
-	if len(parts) < 2 || len(parts[0]) != 1 || parts[0][0] < '0' || parts[0][0] > '2' {
+	if len(s) < 3 || s[0] < '0' || s[0] > '2' || s[1] != '.' {
 		return false
 	}
-	for _, p := range parts[1:] {
-		if !isDigits(p) || len(p) > 1 && p[0] == '0' {
+	for rest := s[2:]; ; {
+		part, more, found := strings.Cut(rest, ".")
+		if !isDigits(part) || len(part) > 1 && part[0] == '0' {
 			return false
 		}
+		if !found {
+			return true
+		}
+		rest = more
 	}
-	return true
 }
 
 // escapeURN keeps what a URN may hold (RFC 8141 §2.2) and escapes the rest.
 func escapeURN(s string) string {
 	const hex = "0123456789ABCDEF"
-	out := make([]byte, 0, len(s))
+	plain := true
+	for i := range len(s) {
+		plain = plain && urnByte(s[i])
+	}
+	if plain {
+		return s
+	}
+	out := make([]byte, 0, len(s)+16)
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c == '-', c == '.', c == '_':
+		case urnByte(c):
 			out = append(out, c)
 		default:
 			out = append(out, '%', hex[c>>4], hex[c&15])
 		}
 	}
 	return string(out)
+}
+
+func urnByte(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '-' || c == '.' || c == '_'
 }

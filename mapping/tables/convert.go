@@ -88,10 +88,7 @@ func (r *run) primitive(st *cstep, text string, at hl7v2.Value) *fhir.Node {
 			}
 			text = lower
 		}
-		if strings.ContainsAny(text, "\t\n\r") || strings.Contains(text, "  ") {
-			text = strings.Join(strings.Fields(text), " ")
-		}
-		return r.arena.Node(fhir.String, text)
+		return r.arena.Node(fhir.String, oneLine(text))
 	case "uri", "url", "canonical":
 		if strings.ContainsAny(text, " \t\n\r<>\"{}|\\^`") {
 			text = "urn:x-liaison:value:" + escapeURN(text)
@@ -107,6 +104,14 @@ func (r *run) primitive(st *cstep, text string, at hl7v2.Value) *fhir.Node {
 	default:
 		return r.arena.Node(fhir.String, text)
 	}
+}
+
+// oneLine is a code as FHIR has it: single blanks inside (R4 §2.24.0.1, code).
+func oneLine(text string) string {
+	if strings.ContainsAny(text, "\t\n\r") || strings.Contains(text, "  ") {
+		return strings.Join(strings.Fields(text), " ")
+	}
+	return text
 }
 
 // refuse says why a value did not go where its rule would put it; the value
@@ -331,7 +336,7 @@ func (r *run) triplet(v hl7v2.Value, at int, table *codeTable) (coding, bool) {
 	if !code.Valued() {
 		return coding{}, false
 	}
-	out := coding{code: strings.Join(strings.Fields(r.text(code)), " "), display: r.text(display)}
+	out := coding{code: oneLine(r.text(code)), display: r.text(display)}
 	r.used = append(r.used, code)
 	if display.Valued() {
 		r.used = append(r.used, display)

@@ -185,6 +185,9 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 // minutes reads a duration with its unit; no unit means minutes (a site's
 // common habit, HL7 v2.5.1 §10.6.1.9).
 func (r *run) minutes(amount string, unit hl7v2.Value) (int, bool) {
+	if amount == "" {
+		return 0, false
+	}
 	n, err := strconv.ParseFloat(amount, 64)
 	if err != nil || n <= 0 || n > 1e7 {
 		return 0, false
