@@ -7,8 +7,36 @@ import (
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
-// A Folder folds changes into records. It holds no state between calls.
-type Folder struct{ chunk int }
+// A Folder folds changes into records. What it remembers between calls are
+// states that it has decoded, each good only for the very bytes it came from;
+// nothing depends on whether it does. One goroutine uses it at a time.
+type Folder struct {
+	chunk      int
+	young, old map[string]*state
+}
+
+const mostStates = 1024 // of a generation
+
+// decoded gives the state of these bytes, from memory when they are the same.
+func (f *Folder) decoded(key, data []byte) (*state, error) {
+	s := f.young[string(key)]
+	if s == nil {
+		s = f.old[string(key)]
+	}
+	if s == nil || len(s.stored) != len(data) || len(data) == 0 || &s.stored[0] != &data[0] {
+		return decodeState(data)
+	}
+	delete(f.young, string(key)) // it is going to change
+	delete(f.old, string(key))
+	return s, nil
+}
+
+func (f *Folder) keep(key string, s *state) {
+	if len(f.young) >= mostStates || f.young == nil {
+		f.old, f.young = f.young, map[string]*state{}
+	}
+	f.young[key] = s
+}
 
 // NewFolder makes a Folder whose merges re-key chunk records a step (0: 256).
 func NewFolder(chunk int) *Folder {
@@ -27,6 +55,7 @@ type fold struct {
 	written map[string][]byte
 	nodes   map[string]*fhir.Node // the message's resources by "Type/id"
 	texts   map[*fhir.Node][]byte // their JSON
+	states  map[string]*state     // as last written or found unchanged
 }
 
 // json writes a resource of the message once.
@@ -58,9 +87,12 @@ func (f *fold) put(key, value []byte) {
 // Fold applies a change to the state behind the view. It is pure: the same
 // state and change give the same effects.
 func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
-	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}}
+	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}, states: map[string]*state{}}
 	if err := run.change(); err != nil {
 		return nil, err
+	}
+	for key, s := range run.states {
+		f.keep(key, s)
 	}
 	return run.out, nil
 }
@@ -219,11 +251,13 @@ func held(resourceType string) bool {
 }
 
 func (f *fold) load(kind Kind, key string) (*state, error) {
-	data, err := f.get(recordKey(kind, key))
+	name := recordKey(kind, key)
+	data, err := f.get(name)
 	if err != nil || data == nil {
 		return nil, err
 	}
-	return decodeState(data)
+	delete(f.states, string(name))
+	return f.decoded(name, data)
 }
 
 // find resolves an item to the record it speaks of: by merge edges, then by any
@@ -256,7 +290,7 @@ func (f *fold) item(it *Item) error {
 	}
 	born := s == nil
 	if born {
-		s = &state{kind: it.Kind, key: it.Key, stamps: map[string]string{}}
+		s = &state{kind: it.Kind, key: it.Key}
 		s.subject = it.Key.String()
 		if it.Kind != Patient && f.c.Subject != nil {
 			s.subject = f.c.Subject.Key.String()
@@ -283,9 +317,12 @@ func (f *fold) item(it *Item) error {
 	s.seen(f.c.Stamp)
 	changed := fhir.Diff(before, s.resource)
 	if !born && !late && len(changed) == 0 && s.state == oldState {
+		name := recordKey(s.kind, s.key.String())
 		if now := s.encode(); string(now) != string(oldEncoded) {
-			f.put(recordKey(s.kind, s.key.String()), now)
+			f.put(name, now)
+			s.stored = now
 		}
+		f.states[string(name)] = s
 		return nil
 	}
 	v := version{it: it, born: born, late: late, before: before, previous: oldState, changed: changed}

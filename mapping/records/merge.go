@@ -77,7 +77,7 @@ func (f *fold) retire(e *Edge, old, now *state, from, to string) error {
 		return fhir.NewObject().Set("other", fhir.NewObject().SetString("reference", ref)).SetString("type", kind)
 	}
 	if old == nil {
-		old = &state{kind: e.Kind, key: e.Retired, stamps: map[string]string{}, subject: e.Retired.String(), born: e.Retired.String()}
+		old = &state{kind: e.Kind, key: e.Retired, subject: e.Retired.String(), born: e.Retired.String()}
 		old.resource = fhir.NewResource("Patient").SetString("id", from[len("Patient/"):])
 	}
 	v := version{it: &Item{Kind: e.Kind}, before: old.resource, previous: old.state, transition: "merge", event: string(e.Kind) + ".merged"}
@@ -165,7 +165,7 @@ func (f *Folder) Resume(v View, token []byte) (*Effects, error) {
 		return nil, fmt.Errorf("read merge continuation: %w", err)
 	}
 	run := &fold{
-		Folder: f, view: v, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{},
+		Folder: f, view: v, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}, states: map[string]*state{},
 		c: &Change{Origin: m.Origin, Received: m.Received, Occurred: m.Occurred, ZoneSource: m.Zone, Pipeline: m.Pipeline, Version: m.Version},
 	}
 	if err := run.move(&m, m.Edge.Retired.String()); err != nil {

@@ -41,7 +41,10 @@ func (f *fold) publish(s *state, v *version) error {
 	if err != nil {
 		return err
 	}
-	f.put(recordKey(s.kind, s.key.String()), s.encode())
+	name := recordKey(s.kind, s.key.String())
+	s.stored = s.encode()
+	f.put(name, s.stored)
+	f.states[string(name)] = s
 	f.put(append(subjectKey(s.subject), recordKey(s.kind, s.key.String())...), []byte{1})
 	if s.resource != nil {
 		f.put(resourceKey(s.resource.ResourceType()+"/"+s.resource.ID()), append([]byte{0}, recordKey(s.kind, s.key.String())...))

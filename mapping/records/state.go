@@ -1,8 +1,9 @@
 package records
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,14 +24,23 @@ type state struct {
 	key      Key
 	version  uint64
 	state    string
-	previous string            // state before the last change of state
-	subject  string            // the patient the record belongs to now
-	born     string            // the patient it was born under: the Kafka key's input
-	stamps   map[string]string // "sender\x1felement" → order of the message that set it
+	previous string // state before the last change of state
+	subject  string // the patient the record belongs to now
+	born     string // the patient it was born under: the Kafka key's input
+	stamps   []sender
 	resource *fhir.Node
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
 	stored   []byte // what it was decoded from
 }
+
+// A sender is what one sender's messages have set: for each element the order
+// of the message that did.
+type sender struct {
+	name, last string // last: the newest message seen
+	at         []stamp
+}
+
+type stamp struct{ element, order string }
 
 // decodeState reads what encode wrote.
 func decodeState(data []byte) (*state, error) {
@@ -41,7 +51,7 @@ func decodeState(data []byte) (*state, error) {
 	s := &state{
 		kind: Kind(n.Str("kind")), key: Key{Type: n.Str("type"), Assigner: n.Str("assigner"), ID: n.Str("id")},
 		state: n.Str("state"), previous: n.Str("previous"), subject: n.Str("subject"), born: n.Str("born"),
-		stamps: map[string]string{}, resource: n.Get("resource"), stored: data,
+		resource: n.Get("resource"), stored: data,
 	}
 	s.version, err = strconv.ParseUint(n.Str("version"), 10, 64)
 	if err != nil || s.kind == "" {
@@ -50,9 +60,20 @@ func decodeState(data []byte) (*state, error) {
 	if raw := n.Str("raw"); raw != "" {
 		s.raw = []byte(raw)
 	}
-	for _, k := range n.Get("stamps").Items() {
-		name, order, _ := strings.Cut(k.Text, "\x1e")
-		s.stamps[name] = order
+	for _, list := range n.Get("stamps").Items() {
+		if len(list.Kids) < 2 {
+			return nil, fmt.Errorf("read record state: a stamp without sender")
+		}
+		from := sender{name: list.Kids[0].Text, last: list.Kids[1].Text}
+		for _, k := range list.Kids[2:] {
+			order, elements, _ := strings.Cut(k.Text, "\t")
+			for more := true; more; {
+				var element string
+				element, elements, more = strings.Cut(elements, "\t")
+				from.at = append(from.at, stamp{element: element, order: order})
+			}
+		}
+		s.stamps = append(s.stamps, from)
 	}
 	if s.resource != nil {
 		s.resource.Name = ""
@@ -81,17 +102,13 @@ func (s *state) encode() []byte {
 	field("subject", s.subject)
 	field("born", s.born)
 	field("raw", string(s.raw))
-	names := make([]string, 0, len(s.stamps))
-	for name := range s.stamps {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+	slices.SortFunc(s.stamps, func(a, b sender) int { return strings.Compare(a.name, b.name) })
 	dst = append(dst, `"stamps":[`...)
-	for i, name := range names {
+	for i := range s.stamps {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = fhir.AppendQuoted(dst, name+"\x1e"+s.stamps[name])
+		dst = s.stamps[i].encode(dst)
 	}
 	dst = append(dst, `],"version":`...)
 	dst = strconv.AppendUint(dst, s.version, 10)
@@ -102,22 +119,65 @@ func (s *state) encode() []byte {
 	return append(dst, '}')
 }
 
+// encode writes ["sender","newest","order\telement\telement…",…].
+func (s *sender) encode(dst []byte) []byte {
+	slices.SortFunc(s.at, func(a, b stamp) int {
+		return cmp.Or(strings.Compare(a.order, b.order), strings.Compare(a.element, b.element))
+	})
+	dst = append(dst, '[')
+	dst = fhir.AppendQuoted(dst, s.name)
+	dst = append(dst, ',')
+	dst = fhir.AppendQuoted(dst, s.last)
+	var group []byte
+	for i, at := range s.at {
+		if i == 0 || at.order != s.at[i-1].order {
+			if i > 0 {
+				dst = fhir.AppendQuoted(append(dst, ','), string(group))
+			}
+			group = append(group[:0], at.order...)
+		}
+		group = append(group, '\t')
+		group = append(group, strings.ReplaceAll(at.element, "\t", " ")...)
+	}
+	if len(s.at) > 0 {
+		dst = fhir.AppendQuoted(append(dst, ','), string(group))
+	}
+	return append(dst, ']')
+}
+
+// sender gives the stamps of a sender, made when they are not there.
+func (s *state) sender(name string) *sender {
+	for i := range s.stamps {
+		if s.stamps[i].name == name {
+			return &s.stamps[i]
+		}
+	}
+	s.stamps = append(s.stamps, sender{name: name})
+	return &s.stamps[len(s.stamps)-1]
+}
+
 // newer says whether a sender's message of this order may set an element, and
 // notes that it did.
 func (s *state) newer(st Stamp, element string) bool {
-	name := st.Sender + "\x1f" + element
-	if have, ok := s.stamps[name]; ok && st.Order < have {
-		return false
+	from := s.sender(st.Sender)
+	for i := range from.at {
+		if at := &from.at[i]; at.element == element {
+			if st.Order < at.order {
+				return false
+			}
+			at.order = st.Order
+			return true
+		}
 	}
-	s.stamps[name] = st.Order
+	from.at = append(from.at, stamp{element: element, order: st.Order})
 	return true
 }
 
 // late says whether a newer message of the same sender has been seen.
-func (s *state) late(st Stamp) bool { return st.Order < s.stamps[st.Sender+"\x1f*"] }
+func (s *state) late(st Stamp) bool { return st.Order < s.sender(st.Sender).last }
 
 func (s *state) seen(st Stamp) {
-	if name := st.Sender + "\x1f*"; s.stamps[name] < st.Order {
-		s.stamps[name] = st.Order
+	if from := s.sender(st.Sender); from.last < st.Order {
+		from.last = st.Order
 	}
 }

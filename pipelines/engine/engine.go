@@ -47,7 +47,7 @@ type Config struct {
 	Dir           string // its data
 	Window        time.Duration
 	Workers       int // parallel parsing and mapping; 0: two
-	Batch         int // messages a write; 0: 256
+	Batch         int // messages a write; 0: 64
 	Retention     time.Duration
 	RetentionSize int64
 	FreeSpace     uint64            // bytes of the volume below which nothing is taken
@@ -81,7 +81,7 @@ type Engine struct {
 // New opens the engine's data. filter may be nil.
 func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pipelines.Publisher, sources []*Pipeline) (*Engine, error) {
 	if cfg.Batch <= 0 {
-		cfg.Batch = 256
+		cfg.Batch = 64
 	}
 	if cfg.Workers <= 0 {
 		cfg.Workers = 2
