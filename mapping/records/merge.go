@@ -17,6 +17,7 @@ type continuation struct {
 	Origin   Origin
 	Received time.Time
 	Occurred string
+	Retired  string // whose records move: Edge.Retired, or whom it was merged into
 	Zone     string
 	Pipeline string
 	Version  string
@@ -66,9 +67,9 @@ func (f *fold) edge(e *Edge) error {
 		return err
 	}
 	return f.move(&continuation{
-		Edge: Edge{Op: e.Op, Kind: e.Kind, Survivor: now.key, Retired: e.Retired}, From: from, To: to,
+		Retired: retired, Edge: Edge{Op: e.Op, Kind: e.Kind, Survivor: now.key, Retired: e.Retired}, From: from, To: to,
 		Origin: f.c.Origin, Received: f.c.Received, Occurred: f.c.Occurred, Zone: f.c.ZoneSource, Pipeline: f.c.Pipeline, Version: f.c.Version,
-	}, retired)
+	})
 }
 
 // retire writes the last version of the retired patient, and the survivor's link.
@@ -106,8 +107,8 @@ func (f *fold) retire(e *Edge, old, now *state, from, to string) error {
 
 // move gives each record of the retired patient a version under the survivor,
 // a chunk at a time.
-func (f *fold) move(m *continuation, retired string) error {
-	prefix := subjectKey(retired)
+func (f *fold) move(m *continuation) error {
+	prefix := subjectKey(m.Retired)
 	pairs, err := f.view.Scan(prefix, m.After, f.chunk)
 	if err != nil {
 		return fmt.Errorf("read the records of a patient: %w", err)
@@ -168,7 +169,7 @@ func (f *Folder) Resume(v View, token []byte) (*Effects, error) {
 		Folder: f, view: v, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}, states: map[string]*state{},
 		c: &Change{Origin: m.Origin, Received: m.Received, Occurred: m.Occurred, ZoneSource: m.Zone, Pipeline: m.Pipeline, Version: m.Version},
 	}
-	if err := run.move(&m, m.Edge.Retired.String()); err != nil {
+	if err := run.move(&m); err != nil {
 		return nil, err
 	}
 	return run.out, nil

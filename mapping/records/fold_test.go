@@ -1,0 +1,318 @@
+package records_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// memory is a View over a map.
+type memory map[string][]byte
+
+func (m memory) Get(key []byte) ([]byte, error) { return m[string(key)], nil }
+
+func (m memory) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
+	var keys []string
+	for k := range m {
+		if strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	var out []records.KV
+	for _, k := range keys[:min(limit, len(keys))] {
+		out = append(out, records.KV{Key: []byte(k), Value: m[k]})
+	}
+	return out, nil
+}
+
+func (m memory) apply(e *records.Effects) {
+	for _, kv := range e.Writes {
+		if kv.Value == nil {
+			delete(m, string(kv.Key))
+		} else {
+			m[string(kv.Key)] = kv.Value
+		}
+	}
+}
+
+// world folds changes and keeps what was published.
+type world struct {
+	t      require.TestingT
+	folder *records.Folder
+	state  memory
+	events []*records.Record
+}
+
+func newWorld(t require.TestingT) *world {
+	return &world{t: t, folder: records.NewFolder(2), state: memory{}}
+}
+
+func (w *world) fold(c *records.Change) {
+	effects, err := w.folder.Fold(w.state, c)
+	for {
+		require.NoError(w.t, err)
+		w.state.apply(effects)
+		for i := range effects.Events {
+			r, err := records.Decode(effects.Events[i].Payload)
+			require.NoError(w.t, err)
+			w.events = append(w.events, r)
+		}
+		if effects.Continuation == nil {
+			return
+		}
+		effects, err = w.folder.Resume(w.state, effects.Continuation)
+	}
+}
+
+// holds: of every record the versions are 1, 2, 3 …, and event ids are unique.
+func (w *world) holds() {
+	ids, versions := map[string]bool{}, map[string]uint64{}
+	for _, r := range w.events {
+		require.False(w.t, ids[r.EventID], "an event id twice")
+		ids[r.EventID] = true
+		key := string(r.Kind) + "/" + r.Key.String()
+		require.Equal(w.t, versions[key]+1, r.Version, key)
+		versions[key] = r.Version
+	}
+}
+
+func (w *world) resource(resourceType, id string) map[string]any {
+	data, _, err := records.LookupResource(w.state, resourceType, id)
+	require.NoError(w.t, err)
+	out := map[string]any{}
+	if data != nil {
+		require.NoError(w.t, json.Unmarshal(data, &out))
+	}
+	return out
+}
+
+func (w *world) last(kind records.Kind) *records.Record {
+	for i := len(w.events) - 1; i >= 0; i-- {
+		if w.events[i].Kind == kind {
+			return w.events[i]
+		}
+	}
+	return nil
+}
+
+func patientKey(n int) records.Key {
+	return records.Key{Type: "MR", Assigner: "urn:oid:1.2.3", ID: fmt.Sprintf("P%d", n)}
+}
+
+func patient(n int) *fhir.Node {
+	k := patientKey(n)
+	p := fhir.NewResource("Patient").SetString("id", fhir.ID("Patient", k.Assigner, k.ID))
+	p.Append("identifier", fhir.NewObject().SetString("system", k.Assigner).SetString("value", k.ID))
+	return p
+}
+
+func change(n int, sender string, order int, who int, items ...records.Item) *records.Change {
+	subject := patientKey(who)
+	for i := range items {
+		if items[i].Action == "" {
+			items[i].Action = records.Upsert
+		}
+	}
+	return &records.Change{
+		Origin:   records.Origin{Source: "test", ControlID: fmt.Sprint(n), SHA256: fmt.Sprintf("%064d", n), Journal: uint64(n)},
+		Received: time.Unix(int64(n), 0), Occurred: "2026-03-10T12:00:00Z", ZoneSource: "explicit",
+		Stamp:   records.Stamp{Sender: sender, Order: fmt.Sprintf("t%06d", order)},
+		Subject: &records.Subject{Key: subject}, Items: items, Pipeline: "test", Version: "1",
+	}
+}
+
+func patientItem(n int) records.Item {
+	return records.Item{Kind: records.Patient, Key: patientKey(n), Resource: patient(n)}
+}
+
+func appointmentItem(id string, elements map[string]string, state, event string) records.Item {
+	k := records.Key{Type: "FILL", Assigner: "urn:oid:1.2.4", ID: id}
+	n := fhir.NewResource("Appointment").SetString("id", fhir.ID("Appointment", k.Assigner, k.ID))
+	for _, name := range []string{"status", "start", "end", "description", "comment"} {
+		n.SetString(name, elements[name])
+	}
+	return records.Item{Kind: records.Appointment, Key: k, Resource: n, State: state, Event: event}
+}
+
+// One sender's messages end in one resource and one state, in whatever order
+// they come: for each element the newest message that speaks of it, against a
+// plain reference.
+func TestOrderDoesNotCount(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 7).Draw(t, "messages")
+		var changes []*records.Change
+		want, state := map[string]string{}, ""
+		for i := range n {
+			elements := map[string]string{"status": "booked"}
+			for _, name := range []string{"start", "end", "description", "comment"} {
+				if rapid.Bool().Draw(t, name) {
+					elements[name] = fmt.Sprintf("%s %d", name, i)
+				}
+			}
+			trigger := rapid.SampledFrom([][2]string{{"booked", "booked"}, {"cancelled", "cancelled"}, {"", ""}}).Draw(t, "trigger")
+			for name, value := range elements {
+				want[name] = value
+			}
+			switch {
+			case trigger[0] != "":
+				state = trigger[0]
+			default:
+				state = "booked" // by the status
+			}
+			changes = append(changes, change(i+1, "a", i+1, 1, patientItem(1), appointmentItem("A1", elements, trigger[0], trigger[1])))
+		}
+		order := rapid.Permutation(changes).Draw(t, "order")
+		w := newWorld(t)
+		for _, c := range order {
+			w.fold(c)
+		}
+		w.holds()
+		got := w.resource("Appointment", fhir.ID("Appointment", "urn:oid:1.2.4", "A1"))
+		delete(got, "resourceType")
+		delete(got, "id")
+		require.Len(t, got, len(want))
+		for name, value := range want {
+			require.Equal(t, value, got[name], name)
+		}
+		require.Equal(t, state, w.last(records.Appointment).State)
+	})
+}
+
+// The same change again makes no version.
+func TestAgainIsUnchanged(t *testing.T) {
+	w := newWorld(t)
+	c := func(n int) *records.Change {
+		return change(n, "a", 1, 1, patientItem(1), appointmentItem("A1", map[string]string{"status": "booked", "start": "s"}, "booked", "booked"))
+	}
+	w.fold(c(1))
+	before := len(w.events)
+	w.fold(c(2))
+	require.Len(t, w.events, before)
+	w.holds()
+}
+
+// S13 gives the old and the new time; what comes late does not undo it.
+func TestRescheduled(t *testing.T) {
+	w := newWorld(t)
+	at := func(n, order int, start, state, event string) {
+		w.fold(change(n, "a", order, 1, patientItem(1), appointmentItem("A1", map[string]string{"status": "booked", "start": start}, state, event)))
+	}
+	at(1, 1, "2026-03-10T09:00:00Z", "booked", "booked")
+	at(2, 3, "2026-03-10T11:00:00Z", "booked", "rescheduled")
+	r := w.last(records.Appointment)
+	require.Equal(t, "appointment.rescheduled", r.EventType)
+	require.Len(t, r.Changed, 1)
+	require.Equal(t, "start", r.Changed[0].Path)
+	require.Contains(t, string(r.Changed[0].Old), "09:00")
+	require.Contains(t, string(r.Changed[0].New), "11:00")
+	at(3, 2, "2026-03-10T10:00:00Z", "booked", "modified")
+	r = w.last(records.Appointment)
+	require.Equal(t, "late", r.Transition)
+	require.Contains(t, string(r.Resource), "11:00", "a late message does not undo a newer one")
+	w.holds()
+}
+
+// A cancellation before the booking: the booking, late, does not resurrect.
+func TestCancelledFirst(t *testing.T) {
+	w := newWorld(t)
+	w.fold(change(1, "a", 2, 1, patientItem(1), appointmentItem("A1", map[string]string{"status": "cancelled"}, "cancelled", "cancelled")))
+	w.fold(change(2, "a", 1, 1, patientItem(1), appointmentItem("A1", map[string]string{"status": "booked", "start": "s"}, "booked", "booked")))
+	r := w.last(records.Appointment)
+	require.Equal(t, "cancelled", r.State)
+	require.Equal(t, "late", r.Transition)
+	require.Contains(t, string(r.Resource), `"start":"s"`, "what only the late one knows is filled in")
+	require.Contains(t, string(r.Resource), `"status":"cancelled"`)
+	w.holds()
+}
+
+// Merges in any order, with messages for the retired patients among them: every
+// record ends under the last survivor, with no version missing.
+func TestMerges(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		const patients = 5
+		n := 0
+		survivor := map[int]int{}
+		end := func(p int) int {
+			for {
+				next, ok := survivor[p]
+				if !ok {
+					return p
+				}
+				p = next
+			}
+		}
+		owner := map[string]int{}
+		for range rapid.IntRange(3, 15).Draw(t, "steps") {
+			n++
+			p := rapid.IntRange(1, patients).Draw(t, "patient")
+			if rapid.IntRange(0, 3).Draw(t, "what") > 0 {
+				id := fmt.Sprintf("A%d", rapid.IntRange(1, 6).Draw(t, "appointment"))
+				if have, ok := owner[id]; ok {
+					p = have // an appointment keeps its patient here
+				}
+				owner[id] = p
+				w.fold(change(n, "a", n, p, patientItem(p), appointmentItem(id, map[string]string{"status": "booked", "start": fmt.Sprint(n)}, "booked", "")))
+				continue
+			}
+			q := rapid.IntRange(1, patients).Draw(t, "retired")
+			c := change(n, "a", n, p, patientItem(p))
+			c.Edges = []records.Edge{{Op: "merge", Kind: records.Patient, Survivor: patientKey(p), Retired: patientKey(q)}}
+			w.fold(c)
+			if end(p) != end(q) {
+				survivor[end(q)] = end(p)
+			}
+		}
+		w.holds()
+		newest := map[string]*records.Record{}
+		for _, r := range w.events {
+			if r.Kind == records.Appointment {
+				newest[r.Key.ID] = r
+			}
+		}
+		for id, p := range owner {
+			require.Contains(t, newest, id)
+			require.NotNil(t, newest[id].Subject.Survivor)
+			require.Equal(t, patientKey(end(p)).ID, newest[id].Subject.Survivor.ID, "appointment %s of patient %d", id, p)
+		}
+	})
+}
+
+// The folder's memory changes nothing: a folder that is new for every change
+// publishes the same bytes.
+func TestMemoryDoesNotCount(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		kept, fresh := records.NewFolder(0), memory{}
+		state := memory{}
+		for i := range rapid.IntRange(1, 12).Draw(t, "messages") {
+			p := rapid.IntRange(1, 3).Draw(t, "patient")
+			id := fmt.Sprintf("A%d", p)
+			order := rapid.IntRange(1, 12).Draw(t, "order")
+			start := fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "start"))
+			make := func() *records.Change {
+				return change(i+1, "a", order, p, patientItem(p), appointmentItem(id, map[string]string{"status": "booked", "start": start}, "booked", ""))
+			}
+			one, err := kept.Fold(state, make())
+			require.NoError(t, err)
+			other, err := records.NewFolder(0).Fold(fresh, make())
+			require.NoError(t, err)
+			state.apply(one)
+			fresh.apply(other)
+			require.Equal(t, len(one.Events), len(other.Events))
+			for k := range one.Events {
+				require.Equal(t, string(other.Events[k].Payload), string(one.Events[k].Payload))
+			}
+			require.Equal(t, fresh, state)
+		}
+	})
+}
