@@ -126,7 +126,9 @@ func (g *Gate) normal(path string) string {
 		out = append(out, step)
 		t = info.child
 		if e.Type == "Resource" && i+1 < len(parts) {
-			i++
+			if i++; parts[i] == "" {
+				break
+			}
 			t = g.types[strings.ToUpper(parts[i][:1])+parts[i][1:]]
 		}
 	}
