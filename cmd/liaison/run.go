@@ -27,6 +27,7 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
+			debug.FreeOSMemory() // what compiling the tables took
 			for name, address := range a.Addresses() {
 				log.Info("listening", "what", name, "address", address)
 			}
@@ -51,6 +52,6 @@ func tune() {
 		debug.SetGCPercent(200)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(384 << 20)
+		debug.SetMemoryLimit(320 << 20)
 	}
 }
