@@ -12,6 +12,7 @@ import (
 // nothing depends on whether it does. One goroutine uses it at a time.
 type Folder struct {
 	chunk      int
+	limit      int
 	young, old map[string]*state
 }
 
@@ -38,12 +39,14 @@ func (f *Folder) keep(key string, s *state) {
 	f.young[key] = s
 }
 
-// NewFolder makes a Folder whose merges re-key chunk records a step (0: 256).
-func NewFolder(chunk int) *Folder {
+// NewFolder makes a Folder whose merges re-key chunk records a step (0: 256),
+// and whose records are at most limit bytes (0: any): attachments of a larger
+// one are references.
+func NewFolder(chunk, limit int) *Folder {
 	if chunk <= 0 {
 		chunk = 256
 	}
-	return &Folder{chunk: chunk}
+	return &Folder{chunk: chunk, limit: limit}
 }
 
 // fold is one call: an overlay of its own writes over the View.

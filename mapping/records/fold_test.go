@@ -1,6 +1,7 @@
 package records_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -54,7 +55,7 @@ type world struct {
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, folder: records.NewFolder(2), state: memory{}}
+	return &world{t: t, folder: records.NewFolder(2, 0), state: memory{}}
 }
 
 func (w *world) fold(c *records.Change) {
@@ -292,7 +293,7 @@ func TestMerges(t *testing.T) {
 // publishes the same bytes.
 func TestMemoryDoesNotCount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kept, fresh := records.NewFolder(0), memory{}
+		kept, fresh := records.NewFolder(0, 0), memory{}
 		state := memory{}
 		for i := range rapid.IntRange(1, 12).Draw(t, "messages") {
 			p := rapid.IntRange(1, 3).Draw(t, "patient")
@@ -304,7 +305,7 @@ func TestMemoryDoesNotCount(t *testing.T) {
 			}
 			one, err := kept.Fold(state, make())
 			require.NoError(t, err)
-			other, err := records.NewFolder(0).Fold(fresh, make())
+			other, err := records.NewFolder(0, 0).Fold(fresh, make())
 			require.NoError(t, err)
 			state.apply(one)
 			fresh.apply(other)
@@ -315,4 +316,44 @@ func TestMemoryDoesNotCount(t *testing.T) {
 			require.Equal(t, fresh, state)
 		}
 	})
+}
+
+// A record above the limit carries its attachment by reference: the Binary is
+// held with every byte, and the record says so. One that is too large without
+// any attachment is refused.
+func TestLargeRecord(t *testing.T) {
+	w := newWorld(t)
+	w.folder = records.NewFolder(0, 64<<10)
+	content := []byte(strings.Repeat("scanned page ", 40_000))
+	report := func(id string, n *fhir.Node) records.Item {
+		k := records.Key{Assigner: "urn:oid:1.2.5", ID: id}
+		n.SetString("id", fhir.ID("DiagnosticReport", k.Assigner, k.ID)).SetString("status", "final")
+		return records.Item{Kind: records.Result, Key: k, Resource: n}
+	}
+	attachment := fhir.NewObject().SetString("contentType", "application/pdf").SetString("data", base64.StdEncoding.EncodeToString(content))
+	w.fold(change(1, "a", 1, 1, patientItem(1), report("R1", fhir.NewResource("DiagnosticReport").Append("presentedForm", attachment))))
+	r := w.last(records.Result)
+	require.Contains(t, r.Quality.Warnings, "attachment-by-reference")
+	var resource struct {
+		PresentedForm []struct {
+			URL, Data, Hash string
+			Size            int
+		}
+	}
+	require.NoError(t, json.Unmarshal(r.Resource, &resource))
+	form := resource.PresentedForm[0]
+	require.Empty(t, form.Data)
+	require.Equal(t, len(content), form.Size)
+	require.NotEmpty(t, form.Hash)
+	binary := w.resource("Binary", strings.TrimPrefix(form.URL, "Binary/"))
+	data, err := base64.StdEncoding.DecodeString(binary["data"].(string))
+	require.NoError(t, err)
+	require.Equal(t, content, data)
+	held := w.resource("DiagnosticReport", fhir.ID("DiagnosticReport", "urn:oid:1.2.5", "R1"))
+	require.Contains(t, fmt.Sprint(held["presentedForm"]), "data", "what is held is whole")
+
+	huge := report("R2", fhir.NewResource("DiagnosticReport").SetString("conclusion", strings.Repeat("x", 100_000)))
+	_, err = w.folder.Fold(w.state, change(2, "a", 2, 1, patientItem(1), huge))
+	require.ErrorIs(t, err, records.ErrTooLarge)
+	w.holds()
 }

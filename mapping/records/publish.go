@@ -41,6 +41,12 @@ func (f *fold) publish(s *state, v *version) error {
 	if err != nil {
 		return err
 	}
+	payload := f.payload(s, v, id, related)
+	if f.limit > 0 && len(payload) > f.limit {
+		if payload, err = f.shorten(s, v, id, related); err != nil {
+			return err
+		}
+	}
 	name := recordKey(s.kind, s.key.String())
 	s.stored = s.encode()
 	f.put(name, s.stored)
@@ -51,7 +57,7 @@ func (f *fold) publish(s *state, v *version) error {
 	}
 	f.out.Events = append(f.out.Events, Event{
 		ID: id, Type: v.event, Kind: s.kind, Topic: s.kind.Topic(), Subject: s.born, Version: s.version,
-		Payload: f.payload(s, v, id, related), Occurred: f.c.Occurred, RecordKey: s.key,
+		Payload: payload, Occurred: f.c.Occurred, RecordKey: s.key,
 	})
 	return nil
 }

@@ -48,6 +48,7 @@ type Config struct {
 	Window        time.Duration
 	Workers       int // parallel parsing and mapping; 0: two
 	Batch         int // messages a write; 0: 64
+	RecordBytes   int // the largest record; 0: any
 	Retention     time.Duration
 	RetentionSize int64
 	FreeSpace     uint64            // bytes of the volume below which nothing is taken
@@ -96,7 +97,7 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0),
+		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0, cfg.RecordBytes),
 		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
 		skip: map[string]bool{}, cache: newCache(24 << 20),
 	}

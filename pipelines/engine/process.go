@@ -389,6 +389,10 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 			p.problem = &problem{Reason: "panic", Text: "the message could not be folded"}
 			return nil, w.quarantine(p)
 		}
+		if errors.Is(err, records.ErrTooLarge) {
+			p.problem = &problem{Reason: "record-too-large", Text: "a record of this message is larger than kafka.record_bytes, even with its attachments by reference"}
+			return nil, w.quarantine(p)
+		}
 		return nil, err
 	}
 	ids, err := w.apply(effects)

@@ -86,7 +86,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	outbound(cfg, check, lines)
 	a.engine, err = engine.New(engine.Config{
 		Dir: cfg.Data, Window: cfg.Redis.Window, Retention: cfg.Retention.Journal, RetentionSize: int64(cfg.Retention.JournalBytes),
-		FreeSpace: uint64(cfg.FreeSpace), Key: key, Failpoint: failpoint, Log: log, Registry: reg,
+		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Failpoint: failpoint, Log: log, Registry: reg,
 	}, data, filter, publisher, lines)
 	if err != nil {
 		return nil, err
@@ -187,6 +187,12 @@ func (a *App) publisher() (*kafka.Publisher, error) {
 	a.undone(p.Close)
 	a.kafka = p
 	return p, nil
+}
+
+// recordLimit is the largest record: the topics' limit less what a batch and
+// the headers around a record take.
+func recordLimit(cfg *config.Config) int {
+	return int(cfg.Kafka.RecordBytes) - min(int(cfg.Kafka.RecordBytes)/8, 64<<10)
 }
 
 // Topics are the topics that Liaison writes, as it creates them.

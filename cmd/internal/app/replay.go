@@ -75,7 +75,7 @@ func rerun(ctx context.Context, cfg *config.Config, old, again *store.Store, dir
 	if err != nil {
 		return err
 	}
-	e, err := engine.New(engine.Config{Dir: dir, Window: cfg.Redis.Window, Key: key}, again, nil, nowhere{}, lines)
+	e, err := engine.New(engine.Config{Dir: dir, Window: cfg.Redis.Window, RecordBytes: recordLimit(cfg), Key: key}, again, nil, nowhere{}, lines)
 	if err != nil {
 		return err
 	}

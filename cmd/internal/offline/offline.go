@@ -29,7 +29,7 @@ type Pipeline struct {
 // New makes a pipeline with an empty state. What it maps goes through the gate,
 // if there is one.
 func New(line *engine.Pipeline, g *gate.Gate) *Pipeline {
-	return &Pipeline{line: line, gate: g, folder: records.NewFolder(0), state: memory{}}
+	return &Pipeline{line: line, gate: g, folder: records.NewFolder(0, 0), state: memory{}}
 }
 
 // A Report says what became of a message's values.

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/cmd/internal/app"
+	"github.com/liaison-health/liaison/connectors/kafka"
+	"github.com/liaison-health/liaison/connectors/mllp"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// A scanned report above the topic's limit: acknowledged, on Kafka with the
+// scan by reference, and every byte of it at the FHIR endpoint. What comes
+// behind it is not held up.
+func TestScannedReport(t *testing.T) {
+	cfg := embeddedConfig(t)
+	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	require.NoError(t, a.Ready(t.Context()))
+	scan := bytes.Repeat([]byte("%PDF scan of an invented patient "), 300_000)
+	report := func(id, data string) []byte {
+		return []byte("MSH|^~\\&|LAB|ALDER|||20260310120000-0400||ORU^R01^ORU_R01|" + id + "|P|2.5.1\rPID|1||4100300^^^ALDER^MR||Abbott^Anna\r" +
+			"ORC|RE|P" + id + "^CPOE|F" + id + "^LAB\rOBR|1|P" + id + "^CPOE|F" + id + "^LAB|11526-1^Pathology study^LN|||20260310110000-0400|||||||||||||||20260310115900-0400||PAT|F\r" +
+			"OBX|1|ED|11526-1^Pathology study^LN||LAB^application^pdf^Base64^" + data + "||||||F\r")
+	}
+	client, err := mllp.Dial(t.Context(), a.Addresses()["source:lab"], nil, 30*time.Second)
+	require.NoError(t, err)
+	for _, message := range [][]byte{report("L1", base64.StdEncoding.EncodeToString(scan)), report("L2", "QUJD")} {
+		answer, err := client.Send(t.Context(), message)
+		require.NoError(t, err)
+		ack, err := hl7v2.ParseAck(answer)
+		require.NoError(t, err)
+		require.True(t, ack.Code.Positive(), "%s", answer)
+	}
+	require.NoError(t, client.Close())
+	require.NoError(t, a.Wait(t.Context()))
+	consumer, err := newConsumer(cfg, []string{a.Addresses()["kafka"]})
+	require.NoError(t, err)
+	defer consumer.Close()
+	found := map[string]*records.Record{}
+	require.NoError(t, consumer.Read(t.Context(), true, 0, func(r *kafka.Record) error {
+		record, err := records.Decode(r.Value)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(r.Value), int(cfg.Kafka.RecordBytes))
+		if record.Kind == records.Result {
+			found[record.Source.ControlID] = record
+		}
+		if len(found) == 2 {
+			return kafka.ErrStop
+		}
+		return nil
+	}))
+	require.Contains(t, found["L1"].Quality.Warnings, "attachment-by-reference")
+	url := ""
+	for _, text := range found["L1"].Related {
+		if at := bytes.Index(text, []byte(`"url":"Binary/`)); at > 0 {
+			require.NoError(t, json.Unmarshal(text[at+6:at+6+len(`"Binary/`)+36+1], &url))
+		}
+	}
+	require.True(t, strings.HasPrefix(url, "Binary/"))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+a.Addresses()["source:portal"]+"/fhir/"+url, nil)
+	require.NoError(t, err)
+	request.Header.Set("Accept", "application/pdf")
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	content, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	require.True(t, bytes.Equal(scan, content), "every byte of the scan")
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	require.NoError(t, <-done)
+}
