@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 	"github.com/liaison-health/liaison/pipelines/store"
@@ -75,6 +77,11 @@ func rerun(ctx context.Context, cfg *config.Config, old, again *store.Store, dir
 	if err != nil {
 		return err
 	}
+	check, err := gate.New(fhir.NewSchema())
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	outbound(cfg, check, lines)
 	e, err := engine.New(engine.Config{Dir: dir, Window: cfg.Redis.Window, RecordBytes: recordLimit(cfg), Key: key}, again, nil, nowhere{}, lines)
 	if err != nil {
 		return err
