@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/liaison-health/liaison/cmd/internal/app"
 	"github.com/liaison-health/liaison/connectors/kafka"
 	"github.com/liaison-health/liaison/connectors/mllp"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
@@ -26,12 +23,7 @@ import (
 // behind it is not held up.
 func TestScannedReport(t *testing.T) {
 	cfg := embeddedConfig(t)
-	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
-	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	require.NoError(t, a.Ready(t.Context()))
+	a, stop := serving(t, cfg)
 	scan := bytes.Repeat([]byte("%PDF scan of an invented patient "), 300_000)
 	report := func(id, data string) []byte {
 		return []byte("MSH|^~\\&|LAB|ALDER|||20260310120000-0400||ORU^R01^ORU_R01|" + id + "|P|2.5.1\rPID|1||4100300^^^ALDER^MR||Abbott^Anna\r" +
@@ -85,5 +77,4 @@ func TestScannedReport(t *testing.T) {
 	require.True(t, bytes.Equal(scan, content), "every byte of the scan")
 	http.DefaultClient.CloseIdleConnections()
 	stop()
-	require.NoError(t, <-done)
 }

@@ -28,18 +28,28 @@ func liaison(t *testing.T, args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
+// serving runs an App; stop drains and closes it.
+func serving(t *testing.T, cfg *config.Config) (a *app.App, stop func()) {
+	t.Helper()
+	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	require.NoError(t, a.Ready(t.Context()))
+	return a, func() {
+		cancel()
+		require.NoError(t, <-done)
+	}
+}
+
 // day runs a hospital's day through an App and gives the records by event id,
 // in the order in which each key's came.
 func day(t *testing.T, cfg *config.Config) (byID map[string]string, byKey map[string][]uint64) {
 	t.Helper()
 	messages, err := testdata.Day()
 	require.NoError(t, err)
-	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
-	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	require.NoError(t, a.Ready(t.Context()))
+	a, stop := serving(t, cfg)
 	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]int{}}
 	require.NoError(t, d.send(t.Context(), messages))
 	require.NoError(t, a.Wait(t.Context()))
@@ -64,7 +74,6 @@ func day(t *testing.T, cfg *config.Config) (byID map[string]string, byKey map[st
 		return nil
 	}))
 	stop()
-	require.NoError(t, <-done)
 	return byID, byKey
 }
 

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/liaison-health/liaison/cmd/internal/app"
 	"github.com/liaison-health/liaison/connectors/mllp"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
@@ -21,12 +18,7 @@ import (
 // records, retries and all.
 func TestQuarantine(t *testing.T) {
 	cfg := embeddedConfig(t)
-	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
-	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	require.NoError(t, a.Ready(t.Context()))
+	a, stop := serving(t, cfg)
 	message := func(id, family string) []byte {
 		return []byte("MSH|^~\\&|ADT1|ALDER|||20260310120000-0400||ADT^A01^ADT_A01|" + id + "|P|2.5.1|||||USA|ASCII\rEVN|A01|20260310120000-0400\r" +
 			"PID|1||" + id + "^^^ALDER^MR||" + family + "^Anna\rPV1|1|I|W^1^A||||||||||||||||V" + id + "^^^ALDER^VN\r")
@@ -66,7 +58,6 @@ func TestQuarantine(t *testing.T) {
 	require.Equal(t, events, published)
 	require.Equal(t, uint64(4), events, "patient and encounter of two messages")
 	stop()
-	require.NoError(t, <-done)
 	file := filepath.Join(t.TempDir(), "liaison.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(demoYAML(cfg.Data)), 0o600))
 	code, out, errs := liaison(t, "journal", "replay", "--data", cfg.Data, "--config", file)

@@ -52,8 +52,12 @@ func Parse(file string, data []byte) (*Config, error) {
 	if err := yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(c); err != nil && len(strings.TrimSpace(string(data))) > 0 {
 		return nil, located(file, err)
 	}
+	def := Default()
+	if c.Data != def.Data {
+		c.Data = c.Path(c.Data)
+	}
 	if c.Sources == nil {
-		c.Sources = Default().Sources
+		c.Sources = def.Sources
 	}
 	c.fill()
 	k := &check{cfg: c, file: file, tree: tree}

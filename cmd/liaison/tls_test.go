@@ -1,0 +1,96 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/cmd/internal/config"
+)
+
+// certify writes name.pem and name.key, signed by the parent (nil: by itself).
+func certify(t *testing.T, dir, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: parent == nil, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if parent == nil {
+		parent, parentKey = c, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	made, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return made, key
+}
+
+// MLLP over mutual TLS, by configuration: senders of the hospital's authority
+// are answered, others and older protocols are not.
+func TestMutualTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca, key := certify(t, dir, "ca", nil, nil)
+	certify(t, dir, "server", ca, key)
+	certify(t, dir, "sender", ca, key)
+	stranger, strangerKey := certify(t, dir, "stranger-ca", nil, nil)
+	certify(t, dir, "stranger", stranger, strangerKey)
+	file := filepath.Join(dir, "liaison.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+data: here
+kafka: {listen: "127.0.0.1:0"}
+operations: {listen: "127.0.0.1:0"}
+free_space: 16MiB
+sources:
+  - {name: adt, mllp: {listen: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}}}
+`), 0o600))
+	code, out, errs := liaison(t, "check", "--config", file)
+	require.Equal(t, exitDone, code, out+errs)
+	cfg, err := config.Load(file)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "here"), cfg.Data, "paths are relative to the file")
+	a, stop := serving(t, cfg)
+	address := a.Addresses()["source:adt"]
+	at := func(name string) string { return filepath.Join(dir, name) }
+	send := func(args ...string) (int, string) {
+		code, out, errs := liaison(t, append([]string{"send", address, "../../testdata/mapping/ADT_A01.hl7", "--timeout", "5s"}, args...)...)
+		return code, out + errs
+	}
+	code, out = send("--tls-ca", at("ca.pem"), "--tls-certificate", at("sender.pem"), "--tls-key", at("sender.key"))
+	require.Equal(t, exitDone, code, out)
+	require.Contains(t, out, "AA")
+	for _, args := range [][]string{
+		{}, // plain
+		{"--tls-ca", at("ca.pem")},
+		{"--tls-ca", at("ca.pem"), "--tls-certificate", at("stranger.pem"), "--tls-key", at("stranger.key")},
+		{"--tls-ca", at("stranger-ca.pem"), "--tls-certificate", at("sender.pem"), "--tls-key", at("sender.key")},
+	} {
+		code, out = send(args...)
+		require.Equal(t, exitFailed, code, "%v: %s", args, out)
+	}
+	sender, err := tls.LoadX509KeyPair(at("sender.pem"), at("sender.key"))
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	_, err = tls.Dial("tcp", address, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{sender}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}) //nolint:gosec // the refusal is the test
+	require.Error(t, err, "TLS 1.1")
+	stop()
+}
