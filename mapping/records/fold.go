@@ -102,8 +102,7 @@ func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
 
 func (f *fold) change() error {
 	c := f.c
-	survivors, err := f.rekey()
-	if err != nil {
+	if err := f.rekey(); err != nil {
 		return err
 	}
 	for _, n := range c.Related {
@@ -122,7 +121,6 @@ func (f *fold) change() error {
 			return err
 		}
 	}
-	_ = survivors
 	for i := range c.Edges {
 		if err := f.edge(&c.Edges[i]); err != nil {
 			return err
@@ -144,7 +142,7 @@ func (f *fold) resolve(kind Kind, key string) (string, error) {
 }
 
 // rekey puts a message that speaks of a retired patient under the survivor.
-func (f *fold) rekey() (map[string]string, error) {
+func (f *fold) rekey() error {
 	moved := map[string]string{}
 	for i := range f.c.Items {
 		it := &f.c.Items[i]
@@ -154,13 +152,13 @@ func (f *fold) rekey() (map[string]string, error) {
 		key, err := f.resolve(Patient, it.Key.String())
 		if err != nil || key == it.Key.String() {
 			if err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
 		survivor, err := f.load(Patient, key)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if survivor == nil {
 			continue
@@ -176,7 +174,7 @@ func (f *fold) rekey() (map[string]string, error) {
 		}
 	}
 	if len(moved) == 0 {
-		return moved, nil
+		return nil
 	}
 	for i := range f.c.Items {
 		if it := &f.c.Items[i]; it.Kind != Patient {
@@ -190,7 +188,7 @@ func (f *fold) rekey() (map[string]string, error) {
 		redirect(n, moved)
 		f.c.Related[i] = n
 	}
-	return moved, nil
+	return nil
 }
 
 // keepIdentifiers puts the identifiers of the record that the message lacks

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -16,53 +15,23 @@ import (
 	"github.com/liaison-health/liaison/mapping/records"
 )
 
-// memory is a View over a map.
-type memory map[string][]byte
-
-func (m memory) Get(key []byte) ([]byte, error) { return m[string(key)], nil }
-
-func (m memory) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
-	var keys []string
-	for k := range m {
-		if strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
-			keys = append(keys, k)
-		}
-	}
-	sort.Strings(keys)
-	var out []records.KV
-	for _, k := range keys[:min(limit, len(keys))] {
-		out = append(out, records.KV{Key: []byte(k), Value: m[k]})
-	}
-	return out, nil
-}
-
-func (m memory) apply(e *records.Effects) {
-	for _, kv := range e.Writes {
-		if kv.Value == nil {
-			delete(m, string(kv.Key))
-		} else {
-			m[string(kv.Key)] = kv.Value
-		}
-	}
-}
-
 // world folds changes and keeps what was published.
 type world struct {
 	t      require.TestingT
 	folder *records.Folder
-	state  memory
+	state  records.Memory
 	events []*records.Record
 }
 
 func newWorld(t require.TestingT) *world {
-	return &world{t: t, folder: records.NewFolder(2, 0), state: memory{}}
+	return &world{t: t, folder: records.NewFolder(2, 0), state: records.Memory{}}
 }
 
 func (w *world) fold(c *records.Change) {
 	effects, err := w.folder.Fold(w.state, c)
 	for {
 		require.NoError(w.t, err)
-		w.state.apply(effects)
+		w.state.Apply(effects)
 		for i := range effects.Events {
 			r, err := records.Decode(effects.Events[i].Payload)
 			require.NoError(w.t, err)
@@ -293,8 +262,8 @@ func TestMerges(t *testing.T) {
 // publishes the same bytes.
 func TestMemoryDoesNotCount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kept, fresh := records.NewFolder(0, 0), memory{}
-		state := memory{}
+		kept, fresh := records.NewFolder(0, 0), records.Memory{}
+		state := records.Memory{}
 		for i := range rapid.IntRange(1, 12).Draw(t, "messages") {
 			p := rapid.IntRange(1, 3).Draw(t, "patient")
 			id := fmt.Sprintf("A%d", p)
@@ -307,8 +276,8 @@ func TestMemoryDoesNotCount(t *testing.T) {
 			require.NoError(t, err)
 			other, err := records.NewFolder(0, 0).Fold(fresh, make())
 			require.NoError(t, err)
-			state.apply(one)
-			fresh.apply(other)
+			state.Apply(one)
+			fresh.Apply(other)
 			require.Equal(t, len(one.Events), len(other.Events))
 			for k := range one.Events {
 				require.Equal(t, string(other.Events[k].Payload), string(one.Events[k].Payload))

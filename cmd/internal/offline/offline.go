@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"sort"
-	"strings"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/gate"
@@ -22,14 +20,14 @@ type Pipeline struct {
 	line   *engine.Pipeline
 	gate   *gate.Gate
 	folder *records.Folder
-	state  memory
+	state  records.Memory
 	n      uint64
 }
 
 // New makes a pipeline with an empty state. What it maps goes through the gate,
 // if there is one.
 func New(line *engine.Pipeline, g *gate.Gate) *Pipeline {
-	return &Pipeline{line: line, gate: g, folder: records.NewFolder(0, 0), state: memory{}}
+	return &Pipeline{line: line, gate: g, folder: records.NewFolder(0, 0), state: records.Memory{}}
 }
 
 // A Report says what became of a message's values.
@@ -122,9 +120,7 @@ func (p *Pipeline) Records(raw []byte) ([][]byte, error) {
 	effects, err := p.folder.Fold(p.state, r.Change)
 	var out [][]byte
 	for err == nil {
-		for _, kv := range effects.Writes {
-			p.state.set(kv)
-		}
+		p.state.Apply(effects)
 		for i := range effects.Events {
 			out = append(out, effects.Events[i].Payload)
 		}
@@ -134,36 +130,6 @@ func (p *Pipeline) Records(raw []byte) ([][]byte, error) {
 		effects, err = p.folder.Resume(p.state, effects.Continuation)
 	}
 	return nil, fmt.Errorf("fold: %w", err)
-}
-
-// memory is a records.View over a map.
-type memory map[string][]byte
-
-func (m memory) set(kv records.KV) {
-	if kv.Value == nil {
-		delete(m, string(kv.Key))
-		return
-	}
-	m[string(kv.Key)] = kv.Value
-}
-
-// Get implements records.View.
-func (m memory) Get(key []byte) ([]byte, error) { return m[string(key)], nil }
-
-// Scan implements records.View.
-func (m memory) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
-	var keys []string
-	for k := range m {
-		if strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
-			keys = append(keys, k)
-		}
-	}
-	sort.Strings(keys)
-	var out []records.KV
-	for _, k := range keys[:min(limit, len(keys))] {
-		out = append(out, records.KV{Key: []byte(k), Value: m[k]})
-	}
-	return out, nil
 }
 
 // AppendBundle is Bundle into a buffer of the caller's.
