@@ -24,7 +24,7 @@ func checkCommand() *cobra.Command {
 				}
 				return errReported
 			}
-			lines, err := app.Pipelines(cfg)
+			lines, _, err := app.Pipelines(cfg)
 			if err != nil {
 				return fmt.Errorf("tables: %w", err)
 			}

@@ -41,12 +41,12 @@ func demoCommand() *cobra.Command {
 }
 
 // demoConfig is the hospital of the demo: four feeds and a portal.
-func demoConfig(data string) *config.Config {
-	cfg, err := config.Parse("demo.yaml", []byte(demoYAML(data)))
+func demoConfig(data string) (*config.Config, error) {
+	cfg, err := config.Parse("", []byte(demoYAML(data)))
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("demo: %w", err)
 	}
-	return cfg
+	return cfg, nil
 }
 
 func demoYAML(data string) string {
@@ -74,7 +74,10 @@ func runDemo(ctx context.Context, out, errs io.Writer, keep string) error {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
-	cfg := demoConfig(dir)
+	cfg, err := demoConfig(dir)
+	if err != nil {
+		return err
+	}
 	a, err := app.New(ctx, cfg, logger(errs, cfg.LogLevel), nil)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)

@@ -8,13 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/connectors/kafka"
-	"github.com/liaison-health/liaison/connectors/mllp"
-	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 )
 
@@ -30,16 +27,7 @@ func TestScannedReport(t *testing.T) {
 			"ORC|RE|P" + id + "^CPOE|F" + id + "^LAB\rOBR|1|P" + id + "^CPOE|F" + id + "^LAB|11526-1^Pathology study^LN|||20260310110000-0400|||||||||||||||20260310115900-0400||PAT|F\r" +
 			"OBX|1|ED|11526-1^Pathology study^LN||LAB^application^pdf^Base64^" + data + "||||||F\r")
 	}
-	client, err := mllp.Dial(t.Context(), a.Addresses()["source:lab"], nil, 30*time.Second)
-	require.NoError(t, err)
-	for _, message := range [][]byte{report("L1", base64.StdEncoding.EncodeToString(scan)), report("L2", "QUJD")} {
-		answer, err := client.Send(t.Context(), message)
-		require.NoError(t, err)
-		ack, err := hl7v2.ParseAck(answer)
-		require.NoError(t, err)
-		require.True(t, ack.Code.Positive(), "%s", answer)
-	}
-	require.NoError(t, client.Close())
+	sendAll(t, a.Addresses()["source:lab"], report("L1", base64.StdEncoding.EncodeToString(scan)), report("L2", "QUJD"))
 	require.NoError(t, a.Wait(t.Context()))
 	consumer, err := newConsumer(cfg, []string{a.Addresses()["kafka"]})
 	require.NoError(t, err)

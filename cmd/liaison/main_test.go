@@ -10,12 +10,15 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/cmd/internal/app"
 	"github.com/liaison-health/liaison/cmd/internal/config"
 	"github.com/liaison-health/liaison/connectors/kafka"
+	"github.com/liaison-health/liaison/connectors/mllp"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/testdata"
 )
@@ -41,6 +44,21 @@ func serving(t *testing.T, cfg *config.Config) (a *app.App, stop func()) {
 		cancel()
 		require.NoError(t, <-done)
 	}
+}
+
+// sendAll sends messages over one connection, each of them acknowledged.
+func sendAll(t *testing.T, address string, messages ...[]byte) {
+	t.Helper()
+	client, err := mllp.Dial(t.Context(), address, nil, 30*time.Second)
+	require.NoError(t, err)
+	for _, raw := range messages {
+		answer, err := client.Send(t.Context(), raw)
+		require.NoError(t, err)
+		ack, err := hl7v2.ParseAck(answer)
+		require.NoError(t, err)
+		require.True(t, ack.Code.Positive(), "%s", answer)
+	}
+	require.NoError(t, client.Close())
 }
 
 // day runs a hospital's day through an App and gives the records by event id,
@@ -79,8 +97,8 @@ func day(t *testing.T, cfg *config.Config) (byID map[string]string, byKey map[st
 
 func embeddedConfig(t *testing.T) *config.Config {
 	t.Helper()
-	cfg := demoConfig(t.TempDir())
-	require.NotNil(t, cfg)
+	cfg, err := demoConfig(t.TempDir())
+	require.NoError(t, err)
 	return cfg
 }
 

@@ -13,8 +13,6 @@ import (
 
 	"github.com/liaison-health/liaison/cmd/internal/app"
 	"github.com/liaison-health/liaison/cmd/internal/offline"
-	"github.com/liaison-health/liaison/mapping/fhir"
-	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
@@ -66,13 +64,9 @@ func newMapping(file, source string) (*mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines, err := app.Pipelines(cfg)
+	lines, check, err := app.Pipelines(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tables: %w", err)
-	}
-	check, err := gate.New(fhir.NewSchema())
-	if err != nil {
-		return nil, fmt.Errorf("gate: %w", err)
 	}
 	for _, l := range lines {
 		if source == "" || l.Source == source {

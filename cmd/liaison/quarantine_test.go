@@ -7,9 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/liaison-health/liaison/connectors/mllp"
-	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
 // Poison is acknowledged, held with its reason and place, and does not hold up
@@ -23,16 +20,7 @@ func TestQuarantine(t *testing.T) {
 		return []byte("MSH|^~\\&|ADT1|ALDER|||20260310120000-0400||ADT^A01^ADT_A01|" + id + "|P|2.5.1|||||USA|ASCII\rEVN|A01|20260310120000-0400\r" +
 			"PID|1||" + id + "^^^ALDER^MR||" + family + "^Anna\rPV1|1|I|W^1^A||||||||||||||||V" + id + "^^^ALDER^VN\r")
 	}
-	client, err := mllp.Dial(t.Context(), a.Addresses()["source:adt"], nil, 0)
-	require.NoError(t, err)
-	for _, raw := range [][]byte{message("1", "M\xfcller"), message("2", "Sound"), message("3", "Ren\xe9")} {
-		answer, err := client.Send(t.Context(), raw)
-		require.NoError(t, err)
-		ack, err := hl7v2.ParseAck(answer)
-		require.NoError(t, err)
-		require.True(t, ack.Code.Positive(), "%s", answer)
-	}
-	require.NoError(t, client.Close())
+	sendAll(t, a.Addresses()["source:adt"], message("1", "M\xfcller"), message("2", "Sound"), message("3", "Ren\xe9"))
 	require.NoError(t, a.Wait(t.Context()))
 	operator := func(args ...string) string {
 		code, out, errs := liaison(t, append(args, "--server", a.Addresses()["operations"])...)

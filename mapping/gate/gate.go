@@ -60,6 +60,9 @@ func New(schema *fhir.Schema) (*Gate, error) {
 	return g, nil
 }
 
+// Resources lists the resource types that the gate knows.
+func (g *Gate) Resources() []string { return g.schema.Resources() }
+
 // CheckJSON reads JSON strictly and checks it. What is no JSON, or has a key
 // twice, is one finding with the rule "json".
 func (g *Gate) CheckJSON(data []byte) []Finding {

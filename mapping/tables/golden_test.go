@@ -84,7 +84,6 @@ func TestGolden(t *testing.T) {
 			}
 			require.Equal(t, kept, report.Extension)
 			require.Equal(t, report.Leaves, report.Found+report.Structural+len(report.Unmapped), "every leaf")
-			require.Greater(t, float64(report.Found+report.Structural)/float64(report.Leaves), 0.75, "retention by rules")
 			made := lines(t, bundle, report)
 			goldenFile := strings.TrimSuffix(file, ".hl7") + ".jsonl"
 			if *update {

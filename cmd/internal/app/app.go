@@ -75,15 +75,10 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	if err != nil {
 		return nil, err
 	}
-	check, err := gate.New(fhir.NewSchema())
-	if err != nil {
-		return nil, fmt.Errorf("start: %w", err)
-	}
-	lines, err := Pipelines(cfg)
+	lines, check, err := Pipelines(cfg)
 	if err != nil {
 		return nil, err
 	}
-	outbound(cfg, check, lines)
 	a.engine, err = engine.New(engine.Config{
 		Dir: cfg.Data, Window: cfg.Redis.Window, Retention: cfg.Retention.Journal, RetentionSize: int64(cfg.Retention.JournalBytes),
 		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Failpoint: failpoint, Log: log, Registry: reg,
@@ -95,7 +90,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	for i := range cfg.Sources {
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
 			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check), Read: a.engine.ReadResource,
-			Types: fhir.NewSchema().Resources(),
+			Types: check.Resources(),
 		})
 		if err != nil {
 			return nil, err
@@ -231,10 +226,14 @@ func KafkaConfig(cfg *config.Config, brokers []string) (kafka.Config, error) {
 	return out, nil
 }
 
-// Pipelines compiles the tables of every source; sources without overlays
-// share one compilation.
-func Pipelines(cfg *config.Config) ([]*engine.Pipeline, error) {
+// Pipelines compiles the tables of every source, with the configured gate behind
+// them; sources without overlays share one compilation.
+func Pipelines(cfg *config.Config) ([]*engine.Pipeline, *gate.Gate, error) {
 	schema := fhir.NewSchema()
+	check, err := gate.New(schema)
+	if err != nil {
+		return nil, nil, fmt.Errorf("gate: %w", err)
+	}
 	var shared *tables.Mapper
 	var out []*engine.Pipeline
 	for i := range cfg.Sources {
@@ -246,7 +245,7 @@ func Pipelines(cfg *config.Config) ([]*engine.Pipeline, error) {
 		var err error
 		if s.TimeZone != "" {
 			if p.Location, err = hl7v2.LoadLocation(s.TimeZone); err != nil {
-				return nil, fmt.Errorf("source %s: %w", s.Name, err)
+				return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 			}
 		}
 		switch {
@@ -259,11 +258,12 @@ func Pipelines(cfg *config.Config) ([]*engine.Pipeline, error) {
 			p.Mapper = shared
 		}
 		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}
 		out = append(out, p)
 	}
-	return out, nil
+	outbound(cfg, check, out)
+	return out, check, nil
 }
 
 func loadOverlays(cfg *config.Config, schema *fhir.Schema, names []string) (*tables.Mapper, error) {

@@ -39,8 +39,8 @@ func issueType(rule string) string {
 }
 
 // outbound puts the gate behind the mapping of every source: of all messages,
-// of one in so many, or of none. What it finds in a sample is logged and
-// counted; with all, it sends the message to quarantine.
+// of one in so many, or of none. What it finds in a sample is among the
+// warnings of the message's records; with all, the message goes to quarantine.
 func outbound(cfg *config.Config, g *gate.Gate, lines []*engine.Pipeline) {
 	if cfg.Gate.Outbound == "off" {
 		return
@@ -50,10 +50,11 @@ func outbound(cfg *config.Config, g *gate.Gate, lines []*engine.Pipeline) {
 			l.Sample = uint64(cfg.Gate.Sample)
 		}
 		l.Gate = func(r *tables.Result) (place, reason string) {
-			for _, f := range g.CheckJSON(r.AppendBundle(nil)) {
-				return f.Path, f.Text + " (" + f.Rule + ")"
+			found := g.CheckJSON(r.AppendBundle(nil))
+			if len(found) == 0 {
+				return "", ""
 			}
-			return "", ""
+			return found[0].Path, found[0].Text + " (" + found[0].Rule + ")"
 		}
 	}
 }

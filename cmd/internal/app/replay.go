@@ -8,8 +8,6 @@ import (
 	"os"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
-	"github.com/liaison-health/liaison/mapping/fhir"
-	"github.com/liaison-health/liaison/mapping/gate"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 	"github.com/liaison-health/liaison/pipelines/store"
@@ -73,15 +71,10 @@ func rerun(ctx context.Context, cfg *config.Config, old, again *store.Store, dir
 	if err != nil {
 		return err
 	}
-	lines, err := Pipelines(cfg)
+	lines, _, err := Pipelines(cfg)
 	if err != nil {
 		return err
 	}
-	check, err := gate.New(fhir.NewSchema())
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	outbound(cfg, check, lines)
 	e, err := engine.New(engine.Config{Dir: dir, Window: cfg.Redis.Window, RecordBytes: recordLimit(cfg), Key: key}, again, nil, nowhere{}, lines)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func Load(file string) (*Config, error) {
 func Parse(file string, data []byte) (*Config, error) {
 	c := Default()
 	c.file = file
-	c.Sources = nil
+	c.Sources, c.Data = nil, ""
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, located(file, err)
@@ -53,8 +53,8 @@ func Parse(file string, data []byte) (*Config, error) {
 		return nil, located(file, err)
 	}
 	def := Default()
-	if c.Data != def.Data {
-		c.Data = c.Path(c.Data)
+	if c.Data = c.Path(c.Data); c.Data == "" { // the default is the working directory's, not the file's
+		c.Data = def.Data
 	}
 	if c.Sources == nil {
 		c.Sources = def.Sources
