@@ -17,7 +17,7 @@ func Diff(old, next *Node) []Difference { return diff(nil, "", old, next) }
 
 func diff(out []Difference, path string, old, next *Node) []Difference {
 	switch {
-	case old == nil && next == nil:
+	case old == next:
 		return out
 	case old == nil || next == nil || old.Kind != next.Kind || old.Kind > Array:
 		if !Equal(old, next) {

@@ -34,6 +34,9 @@ func ParseJSON(data []byte) (*Node, error) { return ParseJSONIn(nil, data) }
 // ParseJSONIn is ParseJSON with the nodes from an arena.
 func ParseJSONIn(a *Arena, data []byte) (*Node, error) {
 	p := parser{in: string(data), arena: a}
+	if a == nil {
+		p.nodes = make([]Node, 0, min(8+len(data)/24, slabNodes))
+	}
 	if !utf8.ValidString(p.in) {
 		return nil, p.fail("not UTF-8")
 	}
@@ -53,6 +56,27 @@ type parser struct {
 	at    int
 	arena *Arena
 	path  []string
+	nodes []Node  // without an arena: the rest of a slab
+	stack []*Node // the values of the objects and arrays that are open
+}
+
+// node hands out one node.
+func (p *parser) node(kind Kind, text string) *Node {
+	if p.arena != nil {
+		return p.arena.Node(kind, text)
+	}
+	if len(p.nodes) == cap(p.nodes) {
+		p.nodes = make([]Node, 0, slabNodes)
+	}
+	p.nodes = append(p.nodes, Node{Kind: kind, Text: text})
+	return &p.nodes[len(p.nodes)-1]
+}
+
+// close gives an object or array the values that were read since it was opened.
+func (p *parser) close(n *Node, from int) *Node {
+	n.Kids = append(n.Kids, p.stack[from:]...)
+	p.stack = p.stack[:from]
+	return n
 }
 
 func (p *parser) fail(reason string) error {
@@ -88,7 +112,7 @@ func (p *parser) value(depth int) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return p.arena.Node(String, s), nil
+		return p.node(String, s), nil
 	case 't', 'f', 'n':
 		return p.literal()
 	default:
@@ -104,20 +128,20 @@ func (p *parser) literal() (*Node, error) {
 			if i == 2 {
 				kind = Null
 			}
-			return p.arena.Node(kind, word), nil
+			return p.node(kind, word), nil
 		}
 	}
 	return nil, p.fail("no JSON value")
 }
 
 func (p *parser) object(depth int) (*Node, error) {
-	n := p.arena.Node(Object, "")
+	n, from := p.node(Object, ""), len(p.stack)
 	p.at++
 	for first := true; ; first = false {
 		p.space()
 		if p.at < len(p.in) && p.in[p.at] == '}' {
 			p.at++
-			return n, nil
+			return p.close(n, from), nil
 		}
 		if !first {
 			if err := p.expect(','); err != nil {
@@ -135,10 +159,10 @@ func (p *parser) object(depth int) (*Node, error) {
 		if !plainKey(key) {
 			return nil, p.fail("a key that no FHIR element has")
 		}
-		if len(n.Kids) == maxKeys {
+		if len(p.stack)-from == maxKeys {
 			return nil, p.fail("more keys than any FHIR element has")
 		}
-		for _, k := range n.Kids {
+		for _, k := range p.stack[from:] {
 			if k.Name == key || len(k.Name) == len(key) && strings.EqualFold(k.Name, key) {
 				return nil, p.fail("a key twice in one object")
 			}
@@ -154,7 +178,7 @@ func (p *parser) object(depth int) (*Node, error) {
 		}
 		p.path = p.path[:len(p.path)-1]
 		v.Name = key
-		n.Kids = append(n.Kids, v)
+		p.stack = append(p.stack, v)
 	}
 }
 
@@ -179,7 +203,7 @@ func (p *parser) expect(c byte) error {
 }
 
 func (p *parser) array(depth int) (*Node, error) {
-	n := p.arena.Node(Array, "")
+	n, from := p.node(Array, ""), len(p.stack)
 	p.at++
 	p.space()
 	if p.at < len(p.in) && p.in[p.at] == ']' {
@@ -191,11 +215,11 @@ func (p *parser) array(depth int) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.Kids = append(n.Kids, v)
+		p.stack = append(p.stack, v)
 		p.space()
 		if p.at < len(p.in) && p.in[p.at] == ']' {
 			p.at++
-			return n, nil
+			return p.close(n, from), nil
 		}
 		if err := p.expect(','); err != nil {
 			return nil, err
@@ -238,7 +262,7 @@ func (p *parser) number() (*Node, error) {
 	if p.at-start > 64 {
 		return nil, p.fail("a number of absurd length")
 	}
-	return p.arena.Node(Number, p.in[start:p.at]), nil
+	return p.node(Number, p.in[start:p.at]), nil
 }
 
 // str reads a quoted string; without escapes it is a window on the input.
@@ -327,8 +351,8 @@ func (p *parser) hex() (rune, bool) {
 
 // AppendJSON appends the value compactly.
 func (n *Node) AppendJSON(dst []byte) []byte {
-	if n.json != nil {
-		return append(dst, n.json...)
+	if n.fixed != nil {
+		return append(dst, n.fixed.json...)
 	}
 	switch n.Kind {
 	case Object:
@@ -361,8 +385,8 @@ func (n *Node) AppendJSON(dst []byte) []byte {
 
 // JSON gives the value compactly. The caller does not change it.
 func (n *Node) JSON() []byte {
-	if n.json != nil {
-		return n.json
+	if n.fixed != nil {
+		return n.fixed.json
 	}
 	return n.AppendJSON(nil)
 }

@@ -29,12 +29,43 @@ type Node struct {
 	Name  string // the field's name in its parent object
 	Text  string // a string unescaped, a number or boolean as its literal
 	Kids  []*Node
-	json  []byte // of a frozen value
+	fixed *fixed // of a frozen value
 }
 
-// Freeze keeps a value's JSON with it: it and all below it must not change any
-// more. A Clone can.
-func (n *Node) Freeze() { n.json = n.AppendJSON(nil) }
+// fixed is what is kept with a value that does not change any more.
+type fixed struct {
+	json       []byte
+	references []string
+}
+
+// Freeze keeps a value's JSON and references with it: it and all below it must
+// not change any more. A Clone can.
+func (n *Node) Freeze() {
+	json := n.AppendJSON(nil)
+	n.fixed = &fixed{json: json, references: n.AppendReferences(nil)}
+}
+
+// Frozen says whether Freeze was called on it.
+func (n *Node) Frozen() bool { return n.fixed != nil }
+
+// AppendReferences appends the text of every Reference.reference in a value, in
+// its order.
+func (n *Node) AppendReferences(dst []string) []string {
+	if n.fixed != nil {
+		return append(dst, n.fixed.references...)
+	}
+	for _, k := range n.Kids {
+		switch {
+		case k.Kind > Array:
+			if k.Kind == String && k.Name == "reference" {
+				dst = append(dst, k.Text)
+			}
+		default:
+			dst = k.AppendReferences(dst)
+		}
+	}
+	return dst
+}
 
 // An Arena hands out nodes from slabs, so that a message's tree costs few
 // allocations. A nil *Arena allocates one by one. Reset makes all its nodes
@@ -59,7 +90,7 @@ func (a *Arena) Node(kind Kind, text string) *Node {
 	if a.used++; a.used == slabNodes {
 		a.slab, a.used = a.slab+1, 0
 	}
-	n.Kind, n.Order, n.Name, n.Text, n.Kids, n.json = kind, 0, "", text, n.Kids[:0], nil
+	n.Kind, n.Order, n.Name, n.Text, n.Kids, n.fixed = kind, 0, "", text, n.Kids[:0], nil
 	return n
 }
 
@@ -216,20 +247,57 @@ func (n *Node) Clone() *Node {
 	if n == nil {
 		return nil
 	}
-	c := &Node{Kind: n.Kind, Order: n.Order, Name: n.Name, Text: n.Text}
-	if len(n.Kids) > 0 {
-		c.Kids = make([]*Node, len(n.Kids))
+	nodes, kids := n.size()
+	c := copier{nodes: make([]Node, nodes), kids: make([]*Node, kids)}
+	return c.copy(n)
+}
+
+// Shallow copies a value but not what is below it.
+func (n *Node) Shallow() *Node {
+	return &Node{Kind: n.Kind, Order: n.Order, Name: n.Name, Text: n.Text, Kids: append([]*Node(nil), n.Kids...)}
+}
+
+// size counts the nodes of a tree, and the pointers to them.
+func (n *Node) size() (nodes, kids int) {
+	nodes, kids = 1, len(n.Kids)
+	for _, k := range n.Kids {
+		if len(k.Kids) == 0 {
+			nodes++
+			continue
+		}
+		below, pointers := k.size()
+		nodes, kids = nodes+below, kids+pointers
+	}
+	return nodes, kids
+}
+
+// A copier hands out the memory of one copy: two allocations a tree.
+type copier struct {
+	nodes []Node
+	kids  []*Node
+}
+
+func (c *copier) copy(n *Node) *Node {
+	to := &c.nodes[0]
+	c.nodes = c.nodes[1:]
+	to.Kind, to.Order, to.Name, to.Text = n.Kind, n.Order, n.Name, n.Text
+	if count := len(n.Kids); count > 0 {
+		to.Kids = c.kids[:count:count]
+		c.kids = c.kids[count:]
 		for i, k := range n.Kids {
-			c.Kids[i] = k.Clone()
+			to.Kids[i] = c.copy(k)
 		}
 	}
-	return c
+	return to
 }
 
 // Equal compares two values; the order of an object's fields does not count.
 func Equal(a, b *Node) bool {
+	if a == b {
+		return true
+	}
 	if a == nil || b == nil {
-		return a == b
+		return false
 	}
 	if a.Kind != b.Kind || a.Text != b.Text || len(a.Kids) != len(b.Kids) {
 		return false

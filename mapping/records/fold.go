@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -14,6 +15,7 @@ type Folder struct {
 	chunk      int
 	limit      int
 	young, old map[string]*state
+	scratch    []byte
 }
 
 const mostStates = 1024 // of a generation
@@ -56,19 +58,46 @@ type fold struct {
 	c       *Change
 	out     *Effects
 	written map[string][]byte
-	nodes   map[string]*fhir.Node // the message's resources by "Type/id"
-	texts   map[*fhir.Node][]byte // their JSON
-	states  map[string]*state     // as last written or found unchanged
+	nodes   map[string]*resource // the message's resources by "Type/id"
+	states  map[string]*state    // as last written or found unchanged
 }
 
-// json writes a resource of the message once.
-func (f *fold) json(n *fhir.Node) []byte {
-	text, ok := f.texts[n]
-	if !ok {
-		text = n.JSON()
-		f.texts[n] = text
+func (f *Folder) fold(v View, c *Change) *fold {
+	return &fold{
+		Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: make(map[string]*resource, len(c.Items)+len(c.Related)),
+		states: map[string]*state{},
 	}
-	return text
+}
+
+// A resource is one of the message: its JSON and its references are made once.
+type resource struct {
+	node       *fhir.Node
+	json       []byte
+	references []string
+	walked     bool
+}
+
+func (f *fold) text(r *resource) []byte {
+	if r.json == nil {
+		r.json = f.json(r.node)
+	}
+	return r.json
+}
+
+// json writes a value into memory of its size.
+func (f *fold) json(n *fhir.Node) []byte {
+	if n.Frozen() {
+		return n.JSON()
+	}
+	f.scratch = n.AppendJSON(f.scratch[:0])
+	return bytes.Clone(f.scratch)
+}
+
+func (r *resource) refers() []string {
+	if !r.walked {
+		r.references, r.walked = r.node.AppendReferences(nil), true
+	}
+	return r.references
 }
 
 func (f *fold) get(key []byte) ([]byte, error) {
@@ -90,7 +119,7 @@ func (f *fold) put(key, value []byte) {
 // Fold applies a change to the state behind the view. It is pure: the same
 // state and change give the same effects.
 func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
-	run := &fold{Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}, states: map[string]*state{}}
+	run := f.fold(v, c)
 	if err := run.change(); err != nil {
 		return nil, err
 	}
@@ -106,11 +135,11 @@ func (f *fold) change() error {
 		return err
 	}
 	for _, n := range c.Related {
-		f.nodes[n.ResourceType()+"/"+n.ID()] = n
+		f.nodes[n.ResourceType()+"/"+n.ID()] = &resource{node: n}
 	}
 	for i := range c.Items {
 		if n := c.Items[i].Resource; n != nil {
-			f.nodes[n.ResourceType()+"/"+n.ID()] = n
+			f.nodes[n.ResourceType()+"/"+n.ID()] = &resource{node: n}
 		}
 	}
 	if err := f.hold(); err != nil {
@@ -227,9 +256,9 @@ func (f *fold) hold() error {
 		if !held(n.ResourceType()) {
 			continue
 		}
-		key := resourceKey(n.ResourceType() + "/" + n.ID())
-		next := f.json(n)
-		if holder != nil {
+		ref := n.ResourceType() + "/" + n.ID()
+		key, next := resourceKey(ref), f.text(f.nodes[ref])
+		if holder != nil && KindOf(n.ResourceType()) == "" {
 			if !holder.Holds(key, next) {
 				f.put(key, next)
 			}
@@ -239,7 +268,7 @@ func (f *fold) hold() error {
 		if err != nil {
 			return err
 		}
-		if string(old) != string(next) {
+		if record := len(old) > 0 && old[0] == 0; !record && string(old) != string(next) {
 			f.put(key, next)
 		}
 	}
@@ -251,9 +280,14 @@ func held(resourceType string) bool {
 	return resourceType != "MessageHeader" && resourceType != "Provenance" && resourceType != "Bundle"
 }
 
+// load reads a record by its key or by another identifier of its.
 func (f *fold) load(kind Kind, key string) (*state, error) {
 	name := recordKey(kind, key)
 	data, err := f.get(name)
+	if alias := aliasOf(data); alias != "" && err == nil {
+		name = recordKey(kind, alias)
+		data, err = f.get(name)
+	}
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -269,11 +303,6 @@ func (f *fold) find(it *Item) (*state, error) {
 		name, err := f.resolve(it.Kind, k.String())
 		if err != nil {
 			return nil, err
-		}
-		if alias, err := f.get(aliasKey(it.Kind, name)); err != nil {
-			return nil, err
-		} else if alias != nil {
-			name = string(alias)
 		}
 		s, err := f.load(it.Kind, name)
 		if s != nil || err != nil {
@@ -302,10 +331,8 @@ func (f *fold) item(it *Item) error {
 			return err
 		}
 	}
-	for _, k := range append([]Key{it.Key}, it.Alternate...) {
-		if k.String() != s.key.String() {
-			f.put(aliasKey(it.Kind, k.String()), []byte(s.key.String()))
-		}
+	if err := f.alias(it, s); err != nil {
+		return err
 	}
 	before, late := s.resource, s.late(f.c.Stamp)
 	oldState, oldEncoded := s.state, []byte(nil)
@@ -319,7 +346,7 @@ func (f *fold) item(it *Item) error {
 	changed := fhir.Diff(before, s.resource)
 	if !born && !late && len(changed) == 0 && s.state == oldState {
 		name := recordKey(s.kind, s.key.String())
-		if now := s.encode(); string(now) != string(oldEncoded) {
+		if now := s.encode(f.json(s.resource)); string(now) != string(oldEncoded) {
 			f.put(name, now)
 			s.stored = now
 		}
@@ -330,8 +357,34 @@ func (f *fold) item(it *Item) error {
 	return f.publish(s, &v)
 }
 
+// alias lets every identifier of an item lead to its record.
+func (f *fold) alias(it *Item, s *state) error {
+	key := s.key.String()
+	for i := -1; i < len(it.Alternate); i++ {
+		k := it.Key
+		if i >= 0 {
+			k = it.Alternate[i]
+		}
+		other := k.String()
+		if other == key {
+			continue
+		}
+		name := recordKey(it.Kind, other)
+		have, err := f.get(name)
+		if err != nil {
+			return err
+		}
+		if have == nil || aliasOf(have) != "" && aliasOf(have) != key {
+			f.put(name, aliasTo(key))
+		}
+	}
+	return nil
+}
+
 func (f *fold) moveSubject(s *state, to string) error {
-	f.put(append(subjectKey(s.subject), recordKey(s.kind, s.key.String())...), nil)
+	name := recordKey(s.kind, s.key.String())
+	f.put(append(subjectKey(s.subject), name...), nil)
+	f.put(append(subjectKey(to), name...), []byte{1})
 	s.subject = to
 	return nil
 }
@@ -356,7 +409,7 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		s.raw = it.Raw
 		return
 	}
-	next := before.Clone()
+	next := before.Shallow() // what stays is shared with the version before
 	touched := false
 	for _, g := range groups(it.Resource) {
 		if s.newer(st, g.path) && !fhir.Equal(at(next, g.path), g.node) {
@@ -378,11 +431,11 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 			touched = true
 		}
 	}
-	if touched {
-		next.Prune()
-		s.raw = it.Raw
+	if !touched {
+		return
 	}
-	s.resource = next
+	next.Prune()
+	s.raw, s.resource = it.Raw, next
 }
 
 type element struct {
@@ -424,14 +477,16 @@ func put(n *fhir.Node, path string, v *fhir.Node) {
 		return
 	}
 	child := n.Get(first)
-	if child == nil {
-		if v == nil {
-			return
-		}
+	switch {
+	case child != nil:
+		child = child.Shallow()
+	case v == nil:
+		return
+	default:
 		child = fhir.NewObject()
-		n.Set(first, child)
 	}
 	child.Set(rest, v)
+	n.Set(first, child)
 }
 
 // transit sets the state: the one that the newest message of a sender asked

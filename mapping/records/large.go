@@ -44,10 +44,10 @@ func (f *fold) shorten(s *state, v *version, id string, related [][]byte) ([]byt
 	change.Warnings = append(slices.Clone(f.c.Warnings), "attachment-by-reference")
 	writer := *f
 	writer.c = &change
-	payload := writer.payload(&small, &short, id, shorter)
+	payload := writer.payload(&small, &short, id, small.resource.JSON(), shorter)
 	if len(payload) > f.limit {
 		change.Warnings = append(change.Warnings, "related-by-reference")
-		payload = writer.payload(&small, &short, id, nil)
+		payload = writer.payload(&small, &short, id, small.resource.JSON(), nil)
 	}
 	if len(payload) > f.limit {
 		return nil, ErrTooLarge

@@ -165,10 +165,7 @@ func (f *Folder) Resume(v View, token []byte) (*Effects, error) {
 	if err := json.Unmarshal(token, &m); err != nil {
 		return nil, fmt.Errorf("read merge continuation: %w", err)
 	}
-	run := &fold{
-		Folder: f, view: v, out: &Effects{}, written: map[string][]byte{}, nodes: map[string]*fhir.Node{}, texts: map[*fhir.Node][]byte{}, states: map[string]*state{},
-		c: &Change{Origin: m.Origin, Received: m.Received, Occurred: m.Occurred, ZoneSource: m.Zone, Pipeline: m.Pipeline, Version: m.Version},
-	}
+	run := f.fold(v, &Change{Origin: m.Origin, Received: m.Received, Occurred: m.Occurred, ZoneSource: m.Zone, Pipeline: m.Pipeline, Version: m.Version})
 	if err := run.move(&m); err != nil {
 		return nil, err
 	}

@@ -41,19 +41,20 @@ func (f *fold) publish(s *state, v *version) error {
 	if err != nil {
 		return err
 	}
-	payload := f.payload(s, v, id, related)
+	text := f.json(s.resource)
+	payload := f.payload(s, v, id, text, related)
 	if f.limit > 0 && len(payload) > f.limit {
 		if payload, err = f.shorten(s, v, id, related); err != nil {
 			return err
 		}
 	}
 	name := recordKey(s.kind, s.key.String())
-	s.stored = s.encode()
+	s.stored = s.encode(text)
 	f.put(name, s.stored)
 	f.states[string(name)] = s
-	f.put(append(subjectKey(s.subject), recordKey(s.kind, s.key.String())...), []byte{1})
-	if s.resource != nil {
-		f.put(resourceKey(s.resource.ResourceType()+"/"+s.resource.ID()), append([]byte{0}, recordKey(s.kind, s.key.String())...))
+	if s.version == 1 {
+		f.put(append(subjectKey(s.subject), name...), []byte{1})
+		f.put(resourceKey(s.resource.ResourceType()+"/"+s.resource.ID()), append([]byte{0}, name...))
 	}
 	f.out.Events = append(f.out.Events, Event{
 		ID: id, Type: v.event, Kind: s.kind, Topic: s.kind.Topic(), Subject: s.born, Version: s.version,
@@ -68,7 +69,7 @@ func (f *fold) publish(s *state, v *version) error {
 func (f *fold) related(s *state) ([][]byte, error) {
 	const most = 64
 	seen := map[string]bool{s.resource.ResourceType() + "/" + s.resource.ID(): true}
-	queue := references(nil, s.resource)
+	queue := s.resource.AppendReferences(nil)
 	var out [][]byte
 	for len(queue) > 0 && len(out) < most {
 		ref := queue[0]
@@ -78,8 +79,8 @@ func (f *fold) related(s *state) ([][]byte, error) {
 		}
 		seen[ref] = true
 		if n := f.nodes[ref]; n != nil {
-			out = append(out, f.json(n))
-			queue = references(queue, n)
+			out = append(out, f.text(n))
+			queue = append(queue, n.refers()...)
 			continue
 		}
 		data, _, err := lookup(f.get, ref)
@@ -91,23 +92,10 @@ func (f *fold) related(s *state) ([][]byte, error) {
 		}
 		out = append(out, data)
 		if n, err := fhir.ParseJSON(data); err == nil {
-			queue = references(queue, n)
+			queue = n.AppendReferences(queue)
 		}
 	}
 	return out, nil
-}
-
-func references(out []string, n *fhir.Node) []string {
-	if n.Kind == fhir.String {
-		if n.Name == "reference" {
-			out = append(out, n.Text)
-		}
-		return out
-	}
-	for _, k := range n.Kids {
-		out = references(out, k)
-	}
-	return out
 }
 
 // lookup reads a resource that is held, with its version.
@@ -216,10 +204,10 @@ func (w *writer) key(name string, k *Key) {
 	})
 }
 
-// payload writes the record: spec liaison.record/1.
-func (f *fold) payload(s *state, v *version, id string, related [][]byte) []byte {
+// payload writes the record: spec liaison.record/1. text is its resource's JSON.
+func (f *fold) payload(s *state, v *version, id string, text []byte, related [][]byte) []byte {
 	c := f.c
-	size := 4096
+	size := len(text) + 2048
 	for _, r := range related {
 		size += len(r) + 1
 	}
@@ -253,8 +241,8 @@ func (f *fold) payload(s *state, v *version, id string, related [][]byte) []byte
 		w.key("account", c.Account)
 		if s.raw != nil {
 			w.raw("resource", s.raw)
-		} else {
-			w.node("resource", s.resource)
+		} else if s.resource != nil {
+			w.raw("resource", text)
 		}
 		w.list("related", len(related), func(i int) { w.dst = append(w.dst, related[i]...) })
 		if v.before != nil {

@@ -10,13 +10,23 @@ import (
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
-// Keys under the View: r/ records, a/ other identifiers of a record, m/ merge
+// Keys under the View: r/ records, and other identifiers of a record, m/ merge
 // edges, s/ the records of a patient, f/ resources by type and id.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
-func aliasKey(kind Kind, key string) []byte  { return []byte("a/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }
 func resourceKey(ref string) []byte          { return []byte("f/" + ref) }
+
+// aliasTo is what stands under another identifier of a record: its key.
+func aliasTo(key string) []byte { return append([]byte{0}, key...) }
+
+// aliasOf reads what aliasTo wrote; "" where the record itself stands.
+func aliasOf(data []byte) string {
+	if len(data) == 0 || data[0] != 0 {
+		return ""
+	}
+	return string(data[1:])
+}
 
 // A state is what is held of one record.
 type state struct {
@@ -81,8 +91,9 @@ func decodeState(data []byte) (*state, error) {
 	return s, nil
 }
 
-func (s *state) encode() []byte {
-	dst := make([]byte, 0, 2048)
+// encode writes the state; text is its resource's JSON.
+func (s *state) encode(text []byte) []byte {
+	dst := make([]byte, 0, len(text)+512)
 	field := func(name, value string) {
 		if value != "" {
 			dst = append(dst, '"')
@@ -114,7 +125,7 @@ func (s *state) encode() []byte {
 	dst = strconv.AppendUint(dst, s.version, 10)
 	if s.resource != nil {
 		dst = append(dst, `,"resource":`...)
-		dst = s.resource.AppendJSON(dst)
+		dst = append(dst, text...)
 	}
 	return append(dst, '}')
 }
