@@ -79,12 +79,19 @@ func (l logger) Fatalf(format string, args ...any) {
 
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
-	cache := pebble.NewCache(48 << 20)
+	cache := pebble.NewCache(96 << 20) // the memory tables are taken off it
 	defer cache.Unref()
 	options := &pebble.Options{
-		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: 32 << 20,
+		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: 16 << 20,
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
+	}
+	// Messages, events and resources are written once and seldom read: they are
+	// kept beside the tree, which stays small enough to be remembered.
+	options.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled: true, MinimumSize: 256, MaxBlobReferenceDepth: 10, RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.3,
+		}
 	}
 	for i := range options.Levels { // most keys that the fold asks for are not there
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
