@@ -90,6 +90,29 @@ func (s Segment) Offset() int {
 // have escaped: lines that begin no segment of their own.
 func (s Segment) Continued() bool { return bytes.ContainsAny(s.Raw(), "\r\n") }
 
+// Filled has bit n set where field n has any bytes; bit 63 is set when a field
+// from 63 on may have some.
+func (s Segment) Filled() uint64 {
+	if s.m == nil {
+		return 0
+	}
+	first, count := int(s.m.segments[s.i].first), s.m.fieldCount(s.i)
+	fields, shift, set := s.m.fields[first:first+count], 0, uint64(0)
+	if s.header() {
+		shift, set = 1, 0b110
+	}
+	for k := 1; k < count; k++ {
+		end := s.m.segments[s.i].end
+		if k+1 < count {
+			end = fields[k+1] - 1
+		}
+		if end > fields[k] {
+			set |= 1 << min(k+shift, 63)
+		}
+	}
+	return set
+}
+
 // header says whether field 1 is the field separator itself.
 func (s Segment) header() bool { return s.Is("MSH") || s.Is("FHS") || s.Is("BHS") }
 

@@ -43,9 +43,9 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 				c.Subject = &records.Subject{Key: e.key, IDs: e.node.Get("identifier").Items()}
 			}
 		case records.Encounter:
-			c.Visit = &e.key
+			c.Visit = new(e.key)
 		case records.Account:
-			c.Account = &e.key
+			c.Account = new(e.key)
 		}
 	}
 	r.edges(c, st, groups)

@@ -497,11 +497,13 @@ func (l *loader) label(name string) int {
 
 // constant sets a `with` constant unless it is there.
 func (c *crule) constant(f *frame, base *fhir.Node, self *entry) {
-	inner := *f
+	inner := f.run.frame()
+	*inner = *f
 	inner.base, inner.self = base, self
 	if c.isRef {
-		c.apply(&inner)
-		return
+		c.apply(inner)
+	} else {
+		c.place(inner, hl7v2.Value{}, f.rep)
 	}
-	c.place(&inner, hl7v2.Value{}, f.rep)
+	f.run.free(inner)
 }

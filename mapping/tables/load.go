@@ -29,7 +29,7 @@ type Mapper struct {
 	extensions map[string]string
 	systems    map[string]string // by upper-case v2-0396 name and short name
 	labels     map[string]int
-	arenas     sync.Pool
+	runs       sync.Pool // of *run
 	parts      parts
 }
 
@@ -48,7 +48,7 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 		schema: schema, sections: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
-	l.m.arenas.New = func() any { return new(fhir.Arena) }
+	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
 	var files []Overlay
 	err := fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -80,7 +80,7 @@ type Result struct {
 	Report             Report
 	ControlID, System  string // MSH-10 and who gave it: the Bundle's identifier
 	Timestamp          string // MSH-7 as an instant, or ""
-	arena              *fhir.Arena
+	run                *run
 }
 
 // AppendBundle appends the resources as a transaction Bundle.
@@ -108,10 +108,9 @@ func (r *Result) AppendBundle(dst []byte) []byte {
 
 // Release gives the result's memory back; none of its nodes may be in use.
 func (m *Mapper) Release(r *Result) {
-	if r != nil && r.arena != nil {
-		r.arena.Reset()
-		m.arenas.Put(r.arena)
-		r.arena = nil
+	if r != nil && r.run != nil {
+		r.run.release()
+		r.run = nil
 	}
 }
 
@@ -137,24 +136,18 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 			}
 		}
 	}
-	arena, _ := m.arenas.Get().(*fhir.Arena)
 	at := hl7v2.Place{Segment: "MSH", Occurrence: 1}
 	defer func() {
 		if failure := recover(); failure != nil {
 			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
 		}
 	}()
-	r := &run{
-		mapper: m, msg: msg, header: header, ctx: &ctx, arena: arena,
-		leaves: make([]uint8, len(msg.Text())+1), report: &Report{}, escape: msg.Delimiters().Escape,
-	}
-	r.scope = r.scopeNumber()
 	if ctx.Tolerance == 0 {
 		ctx.Tolerance = 5 * time.Minute
 	}
-	main := make([]*entry, msg.Len()) // the resource that each segment's leftovers go to
-	groups := arrange(st.root, msg, make([]*instance, 0, msg.Len()))
-	r.groups = groups
+	r := m.begin(msg, header, &ctx)
+	r.groups = arrange(st.root, msg, r.groups)
+	groups, main := r.groups, r.main
 	for i := range msg.Len() {
 		s := msg.Segment(i)
 		at = hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}
@@ -165,6 +158,7 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 		}
 	}
 	if len(r.entries) == 0 {
+		r.release()
 		return nil, &Unmappable{Place: at, Code: "nothing-mapped", Reason: "no segment of this message became a resource"}
 	}
 	for i := range r.later {
@@ -172,17 +166,19 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	}
 	r.defaults(groups[0])
 	r.finish(main)
-	if r.bad != nil {
-		return nil, r.bad
+	if bad := r.bad; bad != nil {
+		r.release()
+		return nil, bad
 	}
-	result = &Result{Message: header.Type(), Structure: st.name, arena: arena, ControlID: header.ControlID}
+	result = &Result{Message: header.Type(), Structure: st.name, run: r, ControlID: header.ControlID}
 	result.System = "urn:x-liaison:ns:" + escapeURN(header.SendingFacility+"-"+header.SendingApplication)
 	if t, err := hl7v2.ParseTime(header.DateTime, ctx.Location); err == nil {
 		result.Timestamp = t.Instant()
 	}
 	for _, e := range r.entries {
-		result.Entries = append(result.Entries, Entry{Type: e.typ, ID: e.id, Key: e.key, Resource: e.node})
+		r.results = append(r.results, Entry{Type: e.typ, ID: e.id, Key: e.key, Resource: e.node})
 	}
+	result.Entries = r.results
 	result.Change = r.change(st, groups)
 	result.Report = *r.report
 	return result, nil
@@ -210,8 +206,10 @@ func (r *run) follows(m *makeRule, i int) bool {
 
 // make runs one line of a message table for one segment.
 func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
-	f := frame{run: r, segment: s, group: g}
-	if m.cond != nil && !m.cond(&f) {
+	f := r.frame()
+	defer r.free(f)
+	*f = frame{run: r, segment: s, group: g}
+	if m.cond != nil && !m.cond(f) {
 		return
 	}
 	var e *entry
@@ -223,7 +221,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		keys := r.keys[:0]
 		var key records.Key
 		for i := range m.section.keys {
-			k := m.section.keys[i].eval(&f)
+			k := m.section.keys[i].eval(f)
 			if keys = append(keys, k); key.Zero() {
 				key = k
 			}
@@ -253,9 +251,9 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		g.named = append(g.named, named{name: m.name, at: e})
 	}
 	f.self, f.base = e, e.node
-	m.section.apply(&f)
+	m.section.apply(f)
 	if len(m.assigns) > 0 {
-		r.later = append(r.later, deferred{frame: f, line: m, made: e})
+		r.later = append(r.later, deferred{frame: *f, line: m, made: e})
 	}
 	if main[s.Index()] == nil || m.section.rest {
 		main[s.Index()] = e
@@ -278,8 +276,10 @@ func (r *run) defaults(root *instance) {
 			continue
 		}
 		if s := r.mapper.sections["default "+e.typ]; s != nil {
-			f := frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
-			s.apply(&f)
+			f := r.frame()
+			*f = frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
+			s.apply(f)
+			r.free(f)
 		}
 	}
 }

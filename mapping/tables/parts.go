@@ -148,7 +148,7 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	depth := inner.split()
 	key := c.sub.key(inner)
 	r.parts = r.parts[:depth]
-	r.frames = append(r.frames, inner)
+	r.free(inner)
 	id := ""
 	if key.Zero() {
 		id = fhir.ID(st.resource, self.typ, self.id, st.name, st.labelName, string(raw))
@@ -202,10 +202,11 @@ func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
 	if e != nil {
 		return e
 	}
-	e = &entry{typ: p.typ, id: p.id, ref: p.ref, key: p.key, node: p.node, frozen: p, rule: c, at: frame{
+	e = r.entry(p.typ, p.id, p.key)
+	e.ref, e.node, e.frozen, e.rule, e.value = p.ref, p.node, p, c, v
+	e.at = frame{
 		run: r, segment: f.segment, group: f.group, value: f.value, vocabulary: f.vocabulary, fieldNumber: f.fieldNumber, fieldRep: f.fieldRep,
-	}, value: v}
-	r.entries = append(r.entries, e)
+	}
 	saved := r.recordings
 	r.recordings = nil // these are parts of p, not of what is in the making
 	for i := range p.inner {
@@ -216,7 +217,7 @@ func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
 			inner.vocabulary = f.vocabulary
 		}
 		r.part(in.rule, inner, e, in.value.Moved(p.value, v))
-		r.frames = append(r.frames, inner)
+		r.free(inner)
 	}
 	r.recordings = saved
 	return e

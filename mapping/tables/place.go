@@ -12,14 +12,14 @@ import (
 
 // apply runs a section's rules onto the frame's node.
 func (s *section) apply(f *frame) {
-	fields := 1 << 16
+	fields := ^uint64(0)
 	if s.own != "" && f.segment.Is(s.own) {
-		fields = f.segment.Fields()
+		fields = f.segment.Filled()
 	}
 	for i := range s.rules {
 		c := &s.rules[i]
 		switch { // most rules ask for what is not there
-		case c.inSegment && c.ref.field > fields:
+		case c.inSegment && fields>>min(c.ref.field, 63)&1 == 0:
 			continue
 		case c.inValue && (c.ref.component > len(f.parts) || len(f.parts[c.ref.component-1].Raw()) == 0):
 			continue
@@ -285,7 +285,7 @@ func (c *crule) into(f *frame, self *entry, node *fhir.Node, v hl7v2.Value) {
 	depth := inner.split()
 	c.sub.apply(inner)
 	f.run.parts = f.run.parts[:depth]
-	f.run.frames = append(f.run.frames, inner)
+	f.run.free(inner)
 }
 
 func (r *run) frame() *frame {
@@ -296,6 +296,8 @@ func (r *run) frame() *frame {
 	}
 	return &frame{}
 }
+
+func (r *run) free(f *frame) { r.frames = append(r.frames, f) }
 
 // split finds the components of the frame's value; it gives the depth of the
 // stack to go back to.

@@ -36,11 +36,35 @@ type run struct {
 	bad     *Unmappable // why the message cannot be mapped
 	whole   string      // the message's text
 	escape  byte
-	frames  []*frame // to use again
 	keys    []records.Key
+	main    []*entry // by segment: the resource that its leftovers go to
+	results []Entry
 
 	scope      uint32 // of parts
 	recordings []*recording
+
+	frames []*frame // to use again
+	made   []*entry // every entry so far, in use or to use again
+}
+
+// begin takes a run, with the memory of an earlier one where there is one.
+func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *run {
+	r, _ := m.runs.Get().(*run)
+	r.mapper, r.msg, r.header, r.ctx, r.report = m, msg, header, ctx, &Report{}
+	r.escape, r.bad, r.whole = msg.Delimiters().Escape, nil, ""
+	r.leaves = append(r.leaves[:0], make([]uint8, len(msg.Text())+1)...)
+	r.main = append(r.main[:0], make([]*entry, msg.Len())...)
+	r.entries, r.refs, r.labels, r.used, r.parts = r.entries[:0], r.refs[:0], r.labels[:0], r.used[:0], r.parts[:0]
+	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
+	r.scope = r.scopeNumber()
+	return r
+}
+
+// release gives the run's memory back: nothing that it made may be in use.
+func (r *run) release() {
+	r.arena.Reset()
+	r.msg, r.ctx, r.report = nil, nil, nil
+	r.mapper.runs.Put(r)
 }
 
 // An entry is one resource in the making.
@@ -170,8 +194,19 @@ func (r *run) resource(typ, id string, key records.Key) *entry {
 			return r.thaw(e)
 		}
 	}
-	e := &entry{typ: typ, id: id, key: key}
+	e := r.entry(typ, id, key)
 	r.begin(e)
+	return e
+}
+
+// entry adds an empty entry.
+func (r *run) entry(typ, id string, key records.Key) *entry {
+	n := len(r.entries)
+	if n == len(r.made) {
+		r.made = append(r.made, &entry{})
+	}
+	e := r.made[n]
+	*e = entry{typ: typ, id: id, key: key, keys: e.keys[:0], deletes: e.deletes[:0], done: e.done[:0]}
 	r.entries = append(r.entries, e)
 	return e
 }
