@@ -72,9 +72,9 @@ func AppendTransaction(dst []byte, resources []*Node) []byte {
 // AppendEntries appends the entries of a transaction Bundle and closes it.
 func AppendEntries(dst []byte, resources []*Node) []byte {
 	dst = append(dst, `"entry":[`...)
-	inside := make(map[string]bool, len(resources))
+	inside := make(map[target]bool, len(resources))
 	for _, r := range resources {
-		inside[r.ResourceType()+"/"+r.ID()] = true
+		inside[target{typ: r.ResourceType(), id: r.ID()}] = true
 	}
 	for i, r := range resources {
 		if i > 0 {
@@ -94,8 +94,19 @@ func AppendEntries(dst []byte, resources []*Node) []byte {
 	return append(dst, `]}`...)
 }
 
+// A target is what a relative reference names.
+type target struct{ typ, id string }
+
+func targetOf(reference string) target {
+	typ, id, _ := strings.Cut(reference, "/")
+	return target{typ: typ, id: id}
+}
+
 // appendResolved is AppendJSON with references inside the Bundle made absolute.
-func (n *Node) appendResolved(dst []byte, inside map[string]bool) []byte {
+func (n *Node) appendResolved(dst []byte, inside map[target]bool) []byte {
+	if n.fixed != nil && len(n.fixed.references) == 0 {
+		return append(dst, n.fixed.json...)
+	}
 	switch n.Kind {
 	case Object:
 		dst = append(dst, '{')
@@ -106,12 +117,13 @@ func (n *Node) appendResolved(dst []byte, inside map[string]bool) []byte {
 			dst = append(dst, '"')
 			dst = append(dst, k.Name...)
 			dst = append(dst, '"', ':')
-			if k.Kind == String && k.Name == "reference" && inside[k.Text] {
-				_, id, _ := strings.Cut(k.Text, "/")
-				dst = append(dst, `"urn:uuid:`...)
-				dst = append(dst, id...)
-				dst = append(dst, '"')
-				continue
+			if k.Kind == String && k.Name == "reference" {
+				if to := targetOf(k.Text); inside[to] {
+					dst = append(dst, `"urn:uuid:`...)
+					dst = append(dst, to.id...)
+					dst = append(dst, '"')
+					continue
+				}
 			}
 			dst = k.appendResolved(dst, inside)
 		}

@@ -24,8 +24,9 @@ const (
 
 // A Node is one JSON value. Pointers to it stay valid while siblings are added.
 type Node struct {
-	Kind  Kind
-	Order uint16 // of an object's field: what Schema.Order gave for it, or 0
+	Kind   Kind
+	Sorted bool   // its fields, and all below, stand in FHIR's order: Sort has nothing to do
+	Order  uint16 // of an object's field: what Schema.Order gave for it, or 0
 	Name  string // the field's name in its parent object
 	Text  string // a string unescaped, a number or boolean as its literal
 	Kids  []*Node
@@ -90,7 +91,7 @@ func (a *Arena) Node(kind Kind, text string) *Node {
 	if a.used++; a.used == slabNodes {
 		a.slab, a.used = a.slab+1, 0
 	}
-	n.Kind, n.Order, n.Name, n.Text, n.Kids, n.fixed = kind, 0, "", text, n.Kids[:0], nil
+	n.Kind, n.Sorted, n.Order, n.Name, n.Text, n.Kids, n.fixed = kind, false, 0, "", text, n.Kids[:0], nil
 	return n
 }
 
@@ -149,7 +150,7 @@ func (n *Node) Set(name string, v *Node) *Node {
 			return n
 		}
 	}
-	n.Kids = append(n.Kids, v)
+	n.Kids, n.Sorted = append(n.Kids, v), false
 	return n
 }
 

@@ -12,6 +12,7 @@ import (
 type Schema struct {
 	types     map[string]*Type
 	resources []string
+	extension *Type
 }
 
 // A Type is a resource ("Patient"), a data type ("HumanName") or a backbone
@@ -32,6 +33,7 @@ type Element struct {
 	Choice   string   // "value" for valueString
 	Codes    []string // the codes of a required binding
 	Order    int
+	typ      *Type // of Type, nil for a primitive
 }
 
 // Primitive says whether the element holds a primitive value.
@@ -51,9 +53,11 @@ func NewSchema() *Schema {
 		t.byName = make(map[string]int, len(t.Elements))
 		for i := range t.Elements {
 			t.Elements[i].Order = i
+			t.Elements[i].typ = s.types[t.Elements[i].Type]
 			t.byName[t.Elements[i].Name] = i
 		}
 	}
+	s.extension = s.types["Extension"]
 	return s
 }
 
@@ -159,28 +163,29 @@ func (s *Schema) Sort(n *Node) {
 }
 
 func (s *Schema) sort(t *Type, n *Node) {
+	if n.Sorted {
+		return
+	}
 	kids := n.Kids
 	cursor, last := 0, -1
 	for i, k := range kids { // elements mostly come in order: look from the last on
-		order, child := -1, ""
+		order, at := -1, -1
 		if k.Order != 0 {
-			order, child = int(k.Order)-1, "Extension"
-			if cursor = order / 2; order%2 == 0 {
-				child = t.Elements[cursor].Type
-			}
+			order = int(k.Order) - 1
+			at = order / 2
 		} else if k.Name != "resourceType" {
-			if at := t.from(cursor, k.Name); at >= 0 {
-				cursor = at
-				order, child = 2*at, t.Elements[at].Type
-				if k.Name[0] == '_' {
-					order, child = order+1, "Extension"
+			order = 1 << 20
+			if at = t.from(cursor, k.Name); at >= 0 {
+				if order = 2 * at; k.Name[0] == '_' {
+					order++
 				}
-			} else {
-				order = 1 << 20
 			}
 		}
-		if child != "" {
-			s.sortChild(child, k)
+		if at >= 0 {
+			cursor = at
+			if k.Kind <= Array {
+				s.sortChild(&t.Elements[at], order%2 == 1, k)
+			}
 		}
 		if order >= last {
 			last = order
@@ -194,18 +199,18 @@ func (s *Schema) sort(t *Type, n *Node) {
 	}
 }
 
-func (s *Schema) sortChild(child string, k *Node) {
-	if k.Kind != Object && k.Kind != Array {
-		return
-	}
-	if child == "Resource" {
+func (s *Schema) sortChild(e *Element, primitive bool, k *Node) {
+	t := e.typ
+	switch {
+	case primitive: // the extensions of one
+		t = s.extension
+	case e.Type == "Resource":
 		for _, item := range k.Items() {
 			s.Sort(item)
 		}
 		return
 	}
-	t, ok := s.types[child]
-	if !ok {
+	if t == nil {
 		return
 	}
 	if k.Kind == Object {

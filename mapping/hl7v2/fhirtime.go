@@ -4,13 +4,13 @@ import "time"
 
 // Date is the FHIR date (R4 §2.24.0.1): the year, year and month, or day as it
 // was written, whatever the zone; a time of day is left out.
-func (t Time) Date() string { return string(t.AppendDate(nil)) }
+func (t Time) Date() string { return string(t.AppendDate(make([]byte, 0, 40))) }
 
 // DateTime is the FHIR dateTime. FHIR wants minutes, seconds and an offset with
 // a time of day, so missing seconds are ":00". What would have to be invented
 // is left out: a time whose offset nobody knows is given as its day (Zone is
 // ZoneNone then), and so are hours without minutes (Precision is Hour then).
-func (t Time) DateTime() string { return string(t.AppendDateTime(nil)) }
+func (t Time) DateTime() string { return string(t.AppendDateTime(make([]byte, 0, 40))) }
 
 // Instant is the FHIR instant, or "" where the time is less than one: no
 // minutes, or no offset. Missing seconds are ":00".
@@ -18,7 +18,7 @@ func (t Time) Instant() string {
 	if !t.isInstant() {
 		return ""
 	}
-	return string(t.AppendDateTime(nil))
+	return string(t.AppendDateTime(make([]byte, 0, 40)))
 }
 
 // Clock is the FHIR time of day, HH:MM:SS, or "" below the precision of minutes.
@@ -26,7 +26,7 @@ func (t Time) Clock() string {
 	if t.Precision < Minute {
 		return ""
 	}
-	return string(t.appendClock(nil))
+	return string(t.appendClock(make([]byte, 0, 40)))
 }
 
 func (t Time) isInstant() bool { return t.Precision >= Minute && t.Zone != ZoneNone }

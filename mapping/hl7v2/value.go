@@ -280,8 +280,44 @@ func (v Value) Subcomponent(n int) Value {
 }
 
 // IsLeaf says whether the value has no separators of a lower level inside.
-func (v Value) IsLeaf() bool {
-	return v.Repetitions() <= 1 && v.Components() <= 1 && v.Subcomponents() <= 1
+func (v Value) IsLeaf() bool { return v.leafEnd() == v.end }
+
+// leafEnd is where the value's first leaf ends.
+func (v Value) leafEnd() int32 {
+	if !v.present || v.opaque {
+		return v.end
+	}
+	d := v.m.d
+	for i, c := range v.m.text[v.start:v.end] {
+		switch {
+		case c == 0, c != d.Subcomponent && c != d.Component && c != d.Repetition:
+			continue
+		case c == d.Subcomponent && v.level >= levelSubcomponent, c == d.Component && v.level >= levelComponent, c == d.Repetition && v.level > levelField:
+			continue
+		}
+		return v.start + int32(i)
+	}
+	return v.end
+}
+
+// FirstLeaf goes down to the value's first leaf: of several repetitions the
+// first, and so with components and subcomponents. A value without separators
+// is its own leaf.
+func (v Value) FirstLeaf() Value {
+	end := v.leafEnd()
+	if end == v.end {
+		return v
+	}
+	if v.level == levelField && v.Repetitions() > 1 {
+		v = v.Repetition(1)
+	}
+	if v.level < levelComponent && v.Components() > 1 {
+		v = v.Component(1)
+	}
+	if v.Subcomponents() > 1 {
+		v = v.Subcomponent(1)
+	}
+	return v
 }
 
 // Place says where the value stands.

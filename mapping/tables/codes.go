@@ -15,7 +15,7 @@ type codeTable struct {
 }
 
 // A coding is one FHIR Coding.
-type coding struct{ system, code, display string }
+type coding struct{ system, version, code, display string }
 
 // parseCodes reads the lines `A -> code [system] ["Display"]`.
 func parseCodes(name, text string, systems map[string]string, to string) (*codeTable, []error) {

@@ -191,7 +191,10 @@ func (k *keyRule) value(f *frame) records.Key {
 		}
 		return r.identifier(k.pick(r, v), k)
 	}
-	id := ""
+	if len(k.parts) == 0 {
+		return records.Key{}
+	}
+	id := r.scratch[:0]
 	decided := false // the first source that is no resource decides
 	for i := range k.parts {
 		t := &k.parts[i].terms[0]
@@ -207,13 +210,16 @@ func (k *keyRule) value(f *frame) records.Key {
 			return records.Key{}
 		}
 		decided = decided || t.kind != termNamed
-		if i == 0 {
-			id = s
-		} else {
-			id += "|" + s
+		if len(k.parts) == 1 {
+			return records.Key{ID: s}
 		}
+		if i > 0 {
+			id = append(id, '|')
+		}
+		id = append(id, s...)
 	}
-	return records.Key{ID: id}
+	r.scratch = id
+	return records.Key{ID: string(id)}
 }
 
 // pick chooses the repetition of a CX by its type (CX.5), in the order of the
@@ -241,7 +247,7 @@ func (k *keyRule) pick(r *run, v hl7v2.Value) hl7v2.Value {
 // identifier reads CX (id, authority in .4, type in .5) or EI (id, namespace in
 // .2 to .4) as a key. Without an authority the source's default one counts.
 func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
-	k := records.Key{ID: r.text(firstLeaf(v.Component(1)))}
+	k := records.Key{ID: r.text(v.Component(1).FirstLeaf())}
 	if rule.cx {
 		k.Assigner = r.assigner(v.Component(4), false)
 		k.Type = r.text(v.Component(5))

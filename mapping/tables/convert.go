@@ -9,20 +9,6 @@ import (
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
-// firstLeaf goes down to the value's first leaf.
-func firstLeaf(v hl7v2.Value) hl7v2.Value {
-	if v.FieldNumber() > 0 && v.Repetitions() > 1 {
-		v = v.Repetition(1)
-	}
-	if v.Components() > 1 {
-		v = v.Component(1)
-	}
-	if v.Subcomponents() > 1 {
-		v = v.Subcomponent(1)
-	}
-	return v
-}
-
 // primitive makes a primitive of the rule's source, or nil with a warning.
 func (c *crule) primitive(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 	r := f.run
@@ -31,11 +17,11 @@ func (c *crule) primitive(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 	case c.isRef && c.coded():
 		text = c.codedText(f, st, v)
 	case c.isRef && v.FieldNumber() > 0 && st.typ == "boolean" && c.table == nil:
-		at = firstLeaf(v)
+		at = v.FirstLeaf()
 		text = r.text(at)
 		r.used = append(r.used, at)
 	case c.isRef:
-		at = firstLeaf(v)
+		at = v.FirstLeaf()
 		text = r.text(at)
 		if text != "" {
 			r.used = append(r.used, at)
@@ -300,18 +286,22 @@ func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 
 func (r *run) coding(c coding) *fhir.Node {
 	n := r.arena.Node(fhir.Object, "")
-	for _, p := range [...]struct{ name, text string }{{"system", c.system}, {"code", c.code}, {"display", c.display}} {
+	for _, p := range [...]struct{ name, text string }{{"system", c.system}, {"version", c.version}, {"code", c.code}, {"display", c.display}} {
 		if p.text != "" {
 			n.Set(p.name, r.arena.Node(fhir.String, p.text))
 		}
 	}
+	n.Sorted = true
 	return n
 }
 
 // codingOf makes one Coding: the translation when there is one, else the
 // original with its system.
 func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
-	original, ok := r.triplet(v, 1, table)
+	depth := len(r.parts)
+	r.parts = v.AppendComponents(r.parts)
+	original, ok := r.triplet(r.parts[depth:], 1, table)
+	r.parts = r.parts[:depth]
 	if !ok {
 		return nil
 	}
@@ -330,9 +320,20 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 	return r.coding(original)
 }
 
+// nth gives the n-th of a value's components, from 1.
+func nthOf(parts []hl7v2.Value, n int) hl7v2.Value {
+	if n > len(parts) {
+		return hl7v2.Value{}
+	}
+	return parts[n-1]
+}
+
 // triplet reads code, text and system of a CWE's first, second or third coding.
-func (r *run) triplet(v hl7v2.Value, at int, table *codeTable) (coding, bool) {
-	code, display, system := v.Component(at), v.Component(at+1), v.Component(at+2)
+func (r *run) triplet(parts []hl7v2.Value, at int, table *codeTable) (coding, bool) {
+	if at > len(parts) {
+		return coding{}, false
+	}
+	code, display, system := parts[at-1], nthOf(parts, at+1), nthOf(parts, at+2)
 	if !code.Valued() {
 		return coding{}, false
 	}
@@ -355,10 +356,14 @@ func (r *run) systems() map[string]string { return r.mapper.systems }
 // concept makes a CodeableConcept: a translation first, then every coding that
 // was sent, and the text.
 func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
+	depth := len(r.parts)
+	r.parts = v.AppendComponents(r.parts)
+	parts := r.parts[depth:]
+	r.parts = r.parts[:depth] // what is below reads them, and pushes none
 	n := r.arena.Node(fhir.Object, "")
 	seen := coding{}
 	for i, at := range [...]int{1, 4, 10} {
-		c, ok := r.triplet(v, at, table)
+		c, ok := r.triplet(parts, at, table)
 		if !ok {
 			continue
 		}
@@ -378,18 +383,19 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 		if c == seen {
 			continue
 		}
-		made := r.coding(c)
-		if version := v.Component(map[int]int{1: 7, 4: 8, 10: 13}[at]); version.Valued() {
-			made.Set("version", r.arena.Node(fhir.String, r.text(version)))
+		if version := nthOf(parts, [...]int{7, 8, 13}[i]); version.Valued() {
+			c.version = r.text(version)
 			r.used = append(r.used, version)
 		}
+		made := r.coding(c)
+		c.version = ""
 		r.push(n, "coding", 0, made)
 		seen = c
 	}
-	text := v.Component(9)
+	text := nthOf(parts, 9)
 	if !text.Valued() && len(n.Kids) == 0 {
-		if text = v.Component(2); !text.Valued() {
-			text = v.Component(5)
+		if text = nthOf(parts, 2); !text.Valued() {
+			text = nthOf(parts, 5)
 		}
 	}
 	if text.Valued() {

@@ -24,7 +24,7 @@ func (e *expr) text(f *frame) string {
 			out += t.text
 		case termRef:
 			refs++
-			v := firstLeaf(f.resolve(t.ref))
+			v := f.resolve(t.ref).FirstLeaf()
 			if v.Valued() {
 				out += r.text(v)
 				r.used = append(r.used, v)
@@ -62,7 +62,7 @@ func functions() map[string]int {
 func call(f *frame, t *term) string {
 	r := f.run
 	use := func(v hl7v2.Value) string {
-		v = firstLeaf(v)
+		v = v.FirstLeaf()
 		if !v.Valued() {
 			return ""
 		}
@@ -217,7 +217,7 @@ func (r *run) minutes(amount string, unit hl7v2.Value) (int, bool) {
 // end computes start + duration (scheduling: an appointment that is booked
 // needs an end, R4 app-3).
 func (r *run) end(start, amount, unit hl7v2.Value) string {
-	start, amount = firstLeaf(start), firstLeaf(amount)
+	start, amount = start.FirstLeaf(), amount.FirstLeaf()
 	if !start.Valued() || !amount.Valued() {
 		return ""
 	}

@@ -23,6 +23,7 @@ var builtin embed.FS
 type Mapper struct {
 	schema     *fhir.Schema
 	sections   map[string]*section // "PID to Patient", "CX to Identifier"
+	defaults   map[string]*section // of defaults.yaml, by resource type
 	codes      map[string]*codeTable
 	messages   map[string]*structure // by "ADT^A01"
 	structures map[string]*structure // by name
@@ -45,7 +46,7 @@ type Overlay struct {
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	l := &loader{seen: map[string]bool{}, m: &Mapper{
-		schema: schema, sections: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
+		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
@@ -67,6 +68,11 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 		l.file(f)
 	}
 	l.compile()
+	for name, section := range l.m.sections {
+		if resource, ok := strings.CutPrefix(name, "default "); ok {
+			l.m.defaults[resource] = section
+		}
+	}
 	l.purify()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)

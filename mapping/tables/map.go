@@ -275,7 +275,7 @@ func (r *run) defaults(root *instance) {
 		if e.frozen != nil {
 			continue
 		}
-		if s := r.mapper.sections["default "+e.typ]; s != nil {
+		if s := r.mapper.defaults[e.typ]; s != nil {
 			f := r.frame()
 			*f = frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
 			s.apply(f)

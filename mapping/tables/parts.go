@@ -257,7 +257,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		return true
 	}
 	under[s] = true
-	if _, ok := l.m.sections["default "+s.target]; ok || s.rest {
+	if l.m.defaults[s.target] != nil || s.rest {
 		return false
 	}
 	for _, k := range s.keys {

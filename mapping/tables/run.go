@@ -43,6 +43,7 @@ type run struct {
 	scope      uint32 // of parts
 	recordings []*recording
 
+	scratch []byte
 	frames []*frame // to use again
 	made   []*entry // every entry so far, in use or to use again
 }
