@@ -27,10 +27,10 @@ type Node struct {
 	Kind   Kind
 	Sorted bool   // its fields, and all below, stand in FHIR's order: Sort has nothing to do
 	Order  uint16 // of an object's field: what Schema.Order gave for it, or 0
-	Name  string // the field's name in its parent object
-	Text  string // a string unescaped, a number or boolean as its literal
-	Kids  []*Node
-	fixed *fixed // of a frozen value
+	Name   string // the field's name in its parent object
+	Text   string // a string unescaped, a number or boolean as its literal
+	Kids   []*Node
+	fixed  *fixed // of a frozen value
 }
 
 // fixed is what is kept with a value that does not change any more.

@@ -44,8 +44,8 @@ type run struct {
 	recordings []*recording
 
 	scratch []byte
-	frames []*frame // to use again
-	made   []*entry // every entry so far, in use or to use again
+	frames  []*frame // to use again
+	made    []*entry // every entry so far, in use or to use again
 }
 
 // begin takes a run, with the memory of an earlier one where there is one.
