@@ -20,13 +20,22 @@ type Folder struct {
 
 const mostStates = 1024 // of a generation
 
-// decoded gives the state of these bytes, from memory when they are the same.
-func (f *Folder) decoded(key, data []byte) (*state, error) {
+// remembered gives the state of these bytes where it is known.
+func (f *Folder) remembered(key, data []byte) *state {
 	s := f.young[string(key)]
 	if s == nil {
 		s = f.old[string(key)]
 	}
 	if s == nil || len(s.stored) != len(data) || len(data) == 0 || &s.stored[0] != &data[0] {
+		return nil
+	}
+	return s
+}
+
+// decoded gives the state of these bytes, from memory when they are the same.
+func (f *Folder) decoded(key, data []byte) (*state, error) {
+	s := f.remembered(key, data)
+	if s == nil {
 		return decodeState(data)
 	}
 	delete(f.young, string(key)) // it is going to change

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"sort"
 	"strconv"
 	"time"
@@ -83,19 +84,59 @@ func (f *fold) related(s *state) ([][]byte, error) {
 			queue = append(queue, n.refers()...)
 			continue
 		}
-		data, _, err := lookup(f.get, ref)
+		held, err := f.held(ref)
 		if err != nil {
 			return nil, err
 		}
-		if data == nil {
-			continue
-		}
-		out = append(out, data)
-		if n, err := fhir.ParseJSON(data); err == nil {
-			queue = n.AppendReferences(queue)
+		if held != nil {
+			out = append(out, f.text(held))
+			queue = append(queue, held.refers()...)
 		}
 	}
 	return out, nil
+}
+
+// held reads a resource that no part of the message is, nil where there is
+// none.
+func (f *fold) held(ref string) (*resource, error) {
+	data, err := f.get(resourceKey(ref))
+	if err != nil || len(data) == 0 {
+		return nil, err
+	}
+	if data[0] != 0 {
+		return &resource{json: data, references: referencesIn(data), walked: true}, nil
+	}
+	name := data[1:]
+	if data, err = f.get(name); err != nil || data == nil {
+		return nil, err
+	}
+	s := f.states[string(name)]
+	if s == nil {
+		s = f.remembered(name, data)
+	}
+	if s == nil {
+		if s, err = decodeState(data); err != nil {
+			return nil, err
+		}
+	}
+	return &resource{node: s.resource, json: s.raw}, nil
+}
+
+// referencesIn finds the references in JSON that we wrote.
+func referencesIn(data []byte) []string {
+	const name = `"reference":"`
+	var out []string
+	for {
+		_, rest, found := bytes.Cut(data, []byte(name))
+		if !found {
+			return out
+		}
+		text, rest, _ := bytes.Cut(rest, []byte{'"'})
+		if !bytes.Contains(text, []byte{'\\'}) {
+			out = append(out, string(text))
+		}
+		data = rest
+	}
 }
 
 // lookup reads a resource that is held, with its version.

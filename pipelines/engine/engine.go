@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -76,7 +77,10 @@ type Engine struct {
 	remember                         chan pipelines.FilterEntry
 	skip                             map[string]bool // event ids that the topics hold beyond the stored offsets
 	offsets                          offsets
-	cache                            *cache // the processing's own
+	cache                            *cache // the processing's own, as mac and event
+	mac                              hash.Hash
+	event                            []byte
+	room                             []byte // the publishing's own
 }
 
 // New opens the engine's data. filter may be nil.

@@ -25,18 +25,25 @@ type offsets struct {
 	Ends    map[string]int64 `json:"ends"` // "topic/partition"
 }
 
+// batchBytes is how much is published at once.
+const batchBytes = 4 << 20
+
 // A stored event is what the outbox holds: topic and Kafka record.
 type storedEvent struct {
 	topic string
 	pipelines.OutboxEvent
 }
 
-// encodeEvent fixes the bytes that go to Kafka: they are never made again.
+// encodeEvent fixes the bytes that go to Kafka: they are never made again. They
+// are good until the next call.
 func (e *Engine) encodeEvent(ev *records.Event) []byte {
-	mac := hmac.New(sha256.New, e.hmacKey)
-	mac.Write([]byte(ev.Subject))
-	key := hex.EncodeToString(mac.Sum(nil)[:16])
-	dst := make([]byte, 0, len(ev.Payload)+512)
+	if e.mac == nil {
+		e.mac = hmac.New(sha256.New, e.hmacKey)
+	}
+	e.mac.Reset()
+	e.mac.Write([]byte(ev.Subject))
+	key := hex.EncodeToString(e.mac.Sum(nil)[:16])
+	dst := e.event[:0]
 	text := func(s string) {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
@@ -60,7 +67,8 @@ func (e *Engine) encodeEvent(ev *records.Event) []byte {
 		text(h[0])
 		text(h[1])
 	}
-	return append(dst, ev.Payload...)
+	e.event = append(dst, ev.Payload...)
+	return e.event
 }
 
 func decodeEvent(data []byte) (storedEvent, error) {
@@ -211,10 +219,17 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 	from := e.published + 1
 	e.mu.Unlock()
 	last, count, size := from-1, 0, 0
+	if e.room == nil {
+		e.room = make([]byte, 0, batchBytes)
+	}
+	room := e.room // the events of a batch stand in it until they are published
 	err := e.store.Outbox(from, func(n uint64, stored []byte) (bool, error) {
-		data, err := store.DecodeEvent(stored)
+		data, err := store.DecodeEvent(room, stored)
 		if err != nil {
 			return false, err
+		}
+		if len(data) <= cap(room) { // it stands there
+			room = room[len(data):len(data)]
 		}
 		ev, err := decodeEvent(data)
 		if err != nil {
@@ -235,7 +250,7 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		tp := pipelines.TopicPartition{Topic: ev.topic, Partition: int32(h.Sum32() % uint32(max(partitions, 1)))}
 		groups[tp] = append(groups[tp], ev.OutboxEvent)
 		size += len(data)
-		return count < 1024 && size < 8<<20, nil
+		return count < 1024 && size < batchBytes, nil
 	})
 	if err != nil || count == 0 {
 		return 0, err

@@ -231,7 +231,7 @@ func (s *Store) commitAppends() {
 }
 
 func (s *Store) commitGroup(group []*appendRequest) {
-	b := s.db.NewBatch()
+	b := s.batch()
 	pos := s.last
 	var err error
 	for _, r := range group {
@@ -244,6 +244,7 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	if err == nil {
 		err = b.Commit(pebble.Sync)
 	}
+	err = errors.Join(err, b.Close())
 	if err == nil {
 		s.last = pos
 		s.tail.Store(pos)
@@ -324,17 +325,28 @@ func (s *Store) Seen(digest [32]byte) (pos uint64, received time.Time, ok bool, 
 
 // A Batch is one atomic write.
 type Batch struct {
-	s *Store
-	b *pebble.Batch
+	b           *pebble.Batch
+	key, packed []byte // to write with again
 }
 
-// NewBatch starts one.
-func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.db.NewBatch()} }
+// NewBatch starts one. It is good for one Commit.
+func (s *Store) NewBatch() *Batch { return &Batch{b: s.batch()} }
+
+// batch takes a Pebble batch, with the memory of one that was closed.
+func (s *Store) batch() *pebble.Batch {
+	return s.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(8<<20))
+}
+
+// under gives a key in a space; it is good until the next.
+func (b *Batch) under(space byte, name []byte) []byte {
+	b.key = append(append(b.key[:0], space), name...)
+	return b.key
+}
 
 // State writes the records' own keys.
 func (b *Batch) State(writes []records.KV) error {
 	for _, kv := range writes {
-		k := append([]byte{spaceState}, kv.Key...)
+		k := b.under(spaceState, kv.Key)
 		var err error
 		if kv.Value == nil {
 			err = b.b.Delete(k, nil)
@@ -350,12 +362,13 @@ func (b *Batch) State(writes []records.KV) error {
 
 // Event puts an event into the outbox, compressed.
 func (b *Batch) Event(n uint64, event []byte) error {
-	return wrap(b.b.Set(key(spaceOutbox, n), s2.Encode(nil, event), nil))
+	b.packed = s2.Encode(b.packed[:cap(b.packed)], event)
+	return wrap(b.b.Set(key(spaceOutbox, n), b.packed, nil))
 }
 
-// DecodeEvent reads what Event wrote.
-func DecodeEvent(stored []byte) ([]byte, error) {
-	out, err := s2.Decode(nil, stored)
+// DecodeEvent reads what Event wrote, into into where it has room.
+func DecodeEvent(into, stored []byte) ([]byte, error) {
+	out, err := s2.Decode(into, stored)
 	if err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
@@ -411,7 +424,7 @@ func wrap(err error) error {
 
 // Commit makes the batch durable, all or nothing.
 func (b *Batch) Commit() error {
-	if err := b.b.Commit(pebble.Sync); err != nil {
+	if err := errors.Join(b.b.Commit(pebble.Sync), b.b.Close()); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
