@@ -248,3 +248,13 @@ func BenchmarkParseJSON(b *testing.B) {
 		}
 	}
 }
+
+// Any text comes back from its quoted form, wherever in it an escape stands.
+func TestQuoted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOfN(rapid.OneOf(rapid.RuneFrom([]rune("\"\\\n\r\t\x00\x1f\x7f é€😀")), rapid.RuneFrom([]rune("abcdefgh"))), 0, 40, -1).Draw(t, "text")
+		var back string
+		require.NoError(t, json.Unmarshal(fhir.AppendQuoted(nil, text), &back))
+		require.Equal(t, text, back)
+	})
+}

@@ -84,7 +84,7 @@ func AppendEntries(dst []byte, resources []*Node) []byte {
 		dst = append(dst, `{"fullUrl":"urn:uuid:`...)
 		dst = append(dst, id...)
 		dst = append(dst, `","resource":`...)
-		dst = r.appendResolved(dst, inside)
+		dst = r.append(dst, inside)
 		dst = append(dst, `,"request":{"method":"PUT","url":"`...)
 		dst = append(dst, r.ResourceType()...)
 		dst = append(dst, '/')
@@ -97,49 +97,15 @@ func AppendEntries(dst []byte, resources []*Node) []byte {
 // A target is what a relative reference names.
 type target struct{ typ, id string }
 
-func targetOf(reference string) target {
-	typ, id, _ := strings.Cut(reference, "/")
-	return target{typ: typ, id: id}
-}
-
-// appendResolved is AppendJSON with references inside the Bundle made absolute.
-func (n *Node) appendResolved(dst []byte, inside map[target]bool) []byte {
-	if n.fixed != nil && len(n.fixed.references) == 0 {
-		return append(dst, n.fixed.json...)
+// appendReference appends a reference, absolute where it names a resource of
+// the Bundle.
+func appendReference(dst []byte, text string, inside map[target]bool) []byte {
+	typ, id, _ := strings.Cut(text, "/")
+	if !inside[target{typ: typ, id: id}] {
+		return AppendQuoted(dst, text)
 	}
-	switch n.Kind {
-	case Object:
-		dst = append(dst, '{')
-		for i, k := range n.Kids {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, '"')
-			dst = append(dst, k.Name...)
-			dst = append(dst, '"', ':')
-			if k.Kind == String && k.Name == "reference" {
-				if to := targetOf(k.Text); inside[to] {
-					dst = append(dst, `"urn:uuid:`...)
-					dst = append(dst, to.id...)
-					dst = append(dst, '"')
-					continue
-				}
-			}
-			dst = k.appendResolved(dst, inside)
-		}
-		return append(dst, '}')
-	case Array:
-		dst = append(dst, '[')
-		for i, k := range n.Kids {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = k.appendResolved(dst, inside)
-		}
-		return append(dst, ']')
-	default:
-		return n.AppendJSON(dst)
-	}
+	dst = append(dst, `"urn:uuid:`...)
+	return append(append(dst, id...), '"')
 }
 
 // An Issue is one entry of an OperationOutcome (R4 §2.42); Diagnostics holds no

@@ -350,37 +350,48 @@ func (p *parser) hex() (rune, bool) {
 }
 
 // AppendJSON appends the value compactly.
-func (n *Node) AppendJSON(dst []byte) []byte {
-	if n.fixed != nil {
+func (n *Node) AppendJSON(dst []byte) []byte { return n.append(dst, nil) }
+
+// append is AppendJSON; references to what is inside a Bundle become absolute.
+func (n *Node) append(dst []byte, inside map[target]bool) []byte {
+	if n.fixed != nil && (inside == nil || len(n.fixed.references) == 0) {
 		return append(dst, n.fixed.json...)
 	}
 	switch n.Kind {
-	case Object:
-		dst = append(dst, '{')
-		for i, k := range n.Kids {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, '"')
-			dst = append(dst, k.Name...) // keys are ASCII names
-			dst = append(dst, '"', ':')
-			dst = k.AppendJSON(dst)
-		}
-		return append(dst, '}')
+	case String:
+		return AppendQuoted(dst, n.Text)
 	case Array:
 		dst = append(dst, '[')
 		for i, k := range n.Kids {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = k.AppendJSON(dst)
+			dst = k.append(dst, inside)
 		}
 		return append(dst, ']')
-	case String:
-		return AppendQuoted(dst, n.Text)
+	case Object:
 	default:
 		return append(dst, n.Text...)
 	}
+	dst = append(dst, '{')
+	for i, k := range n.Kids {
+		if i > 0 {
+			dst = append(dst, ',', '"')
+		} else {
+			dst = append(dst, '"')
+		}
+		dst = append(dst, k.Name...) // keys are ASCII names
+		dst = append(dst, '"', ':')
+		switch {
+		case k.Kind != String:
+			dst = k.append(dst, inside)
+		case inside == nil || k.Name != "reference":
+			dst = AppendQuoted(dst, k.Text)
+		default:
+			dst = appendReference(dst, k.Text, inside)
+		}
+	}
+	return append(dst, '}')
 }
 
 // JSON gives the value compactly. The caller does not change it.
@@ -429,7 +440,7 @@ func AppendQuoted(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0
-	for i := range len(s) {
+	for i := plainPrefix(s); i < len(s); i++ {
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' {
 			continue
@@ -451,4 +462,20 @@ func AppendQuoted(dst []byte, s string) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// plainPrefix is how many bytes of a string surely need no escape, eight at a
+// time: none is a quote, a backslash or a control character.
+func plainPrefix(s string) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := x^('"'*low), x^('\\'*low)
+		if ((x-0x20*low)&^x|(quote-low)&^quote|(slash-low)&^slash)&high != 0 {
+			break
+		}
+	}
+	return i
 }
