@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"hash/maphash"
+
+	"github.com/liaison-health/liaison/mapping/records"
 )
 
 // A cache keeps what the fold read and wrote last, absent keys included. There
@@ -14,6 +16,7 @@ type cache struct {
 	size       int
 	seed       maphash.Seed
 	held       [2]map[uint64]uint64 // of resources: fingerprint of the key to that of the value, two generations
+	merges     map[string]bool      // every merge edge that is stored: most are asked for in vain
 }
 
 const heldMost = 1 << 17 // fingerprints of a generation
@@ -21,8 +24,31 @@ const heldMost = 1 << 17 // fingerprints of a generation
 func newCache(most int) *cache {
 	return &cache{
 		most: most, young: map[string][]byte{}, old: map[string][]byte{}, seed: maphash.MakeSeed(),
-		held: [2]map[uint64]uint64{{}, {}},
+		held: [2]map[uint64]uint64{{}, {}}, merges: map[string]bool{},
 	}
+}
+
+// load reads the merge edges.
+func (c *cache) load(view records.View) error {
+	var after []byte
+	for {
+		pairs, err := view.Scan([]byte(mergeSpace), after, 1024)
+		if err != nil || len(pairs) == 0 {
+			return err
+		}
+		for _, kv := range pairs {
+			c.merges[string(kv.Key)] = true
+		}
+		after = pairs[len(pairs)-1].Key
+	}
+}
+
+// mergeSpace is what the keys of merge edges begin with.
+const mergeSpace = "m/"
+
+// absent says that a key is surely not stored.
+func (c *cache) absent(k []byte) bool {
+	return bytes.HasPrefix(k, []byte(mergeSpace)) && !c.merges[string(k)]
 }
 
 func (c *cache) get(k []byte) ([]byte, bool) {
@@ -58,6 +84,9 @@ func (c *cache) holds(k, v []byte) bool {
 
 // wrote keeps what was written: records whole, resources by their fingerprint.
 func (c *cache) wrote(k, v []byte) {
+	if bytes.HasPrefix(k, []byte(mergeSpace)) {
+		c.merges[string(k)] = true
+	}
 	switch {
 	case bytes.HasPrefix(k, []byte("s/")): // only scanned, never read alone
 	case bytes.HasPrefix(k, []byte("f/")):

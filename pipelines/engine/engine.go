@@ -123,6 +123,9 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 			return nil, err
 		}
 	}
+	if err := e.cache.load(s); err != nil {
+		return nil, err
+	}
 	e.metrics = newMetrics(cfg.Registry, e)
 	return e, nil
 }

@@ -243,6 +243,9 @@ type writing struct {
 
 // Get implements records.View over what the batch has written so far.
 func (w *writing) Get(k []byte) ([]byte, error) {
+	if w.cache.absent(k) {
+		return nil, nil
+	}
 	if v, ok := w.over[string(k)]; ok {
 		return v, nil
 	}
