@@ -46,8 +46,21 @@ func (n *Node) Freeze() {
 	n.fixed = &fixed{json: json, references: n.AppendReferences(nil)}
 }
 
-// Frozen says whether Freeze was called on it.
+// Frozen says whether Freeze was called on it, or it shares what is frozen.
 func (n *Node) Frozen() bool { return n.fixed != nil }
+
+// Own makes a value that is frozen its own again, so that it can change.
+func (n *Node) Own() {
+	if n.fixed == nil {
+		return
+	}
+	n.fixed = nil
+	kids := make([]*Node, len(n.Kids))
+	for i, k := range n.Kids {
+		kids[i] = k.Clone()
+	}
+	n.Kids = kids
+}
 
 // AppendReferences appends the text of every Reference.reference in a value, in
 // its order.
@@ -71,36 +84,57 @@ func (n *Node) AppendReferences(dst []string) []string {
 // An Arena hands out nodes from slabs, so that a message's tree costs few
 // allocations. A nil *Arena allocates one by one. Reset makes all its nodes
 // free again: only then must no node of it be in use any more.
-type Arena struct {
-	slabs [][]Node
-	slab  int
-	used  int
+type Arena struct{ own, shared slabs }
+
+type slabs struct {
+	list [][]Node
+	slab int
+	used int
 }
 
 const slabNodes = 256
+
+func (s *slabs) next() *Node {
+	if s.slab == len(s.list) {
+		s.list = append(s.list, make([]Node, slabNodes))
+	}
+	n := &s.list[s.slab][s.used]
+	if s.used++; s.used == slabNodes {
+		s.slab, s.used = s.slab+1, 0
+	}
+	return n
+}
+
+// reset takes back every node; very many give their memory back.
+func (s *slabs) reset() {
+	if len(s.list) > 64 {
+		s.list = s.list[:64:64]
+	}
+	s.slab, s.used = 0, 0
+}
 
 // Node hands out one node.
 func (a *Arena) Node(kind Kind, text string) *Node {
 	if a == nil {
 		return &Node{Kind: kind, Text: text}
 	}
-	if a.slab == len(a.slabs) {
-		a.slabs = append(a.slabs, make([]Node, slabNodes))
-	}
-	n := &a.slabs[a.slab][a.used]
-	if a.used++; a.used == slabNodes {
-		a.slab, a.used = a.slab+1, 0
-	}
+	n := a.own.next()
 	n.Kind, n.Sorted, n.Order, n.Name, n.Text, n.Kids, n.fixed = kind, false, 0, "", text, n.Kids[:0], nil
 	return n
 }
 
-// Reset takes back every node; a very large arena gives its memory back.
+// Shared hands out a node that is one with a frozen one, whose parts it
+// shares: it must not change before Own.
+func (a *Arena) Shared(frozen *Node) *Node {
+	n := a.shared.next()
+	*n = Node{Kind: frozen.Kind, Text: frozen.Text, Kids: frozen.Kids, fixed: frozen.fixed}
+	return n
+}
+
+// Reset takes back every node.
 func (a *Arena) Reset() {
-	if len(a.slabs) > 64 {
-		a.slabs = a.slabs[:64:64]
-	}
-	a.slab, a.used = 0, 0
+	a.own.reset()
+	a.shared.reset()
 }
 
 // NewObject makes an empty object.
@@ -144,6 +178,7 @@ func (n *Node) Set(name string, v *Node) *Node {
 		return n
 	}
 	v.Name = name
+	n.Own()
 	for i, k := range n.Kids {
 		if k.Name == name {
 			n.Kids[i] = v
@@ -164,11 +199,13 @@ func (n *Node) SetString(name, s string) *Node {
 
 // Append adds a value to the array under name, making the array when needed.
 func (n *Node) Append(name string, v *Node) *Node {
+	n.Own()
 	list := n.Get(name)
 	if list == nil {
 		list = NewArray()
 		n.Set(name, list)
 	}
+	list.Own()
 	v.Name = ""
 	list.Kids = append(list.Kids, v)
 	return n
@@ -176,6 +213,7 @@ func (n *Node) Append(name string, v *Node) *Node {
 
 // Delete removes an object's field.
 func (n *Node) Delete(name string) {
+	n.Own()
 	for i, k := range n.Kids {
 		if k.Name == name {
 			n.Kids = append(n.Kids[:i], n.Kids[i+1:]...)
@@ -243,15 +281,19 @@ func (n *Node) ResourceType() string { return n.Str("resourceType") }
 // ID is the resource's logical id, or "".
 func (n *Node) ID() string { return n.Str("id") }
 
-// Clone copies the tree out of any arena.
+// Clone copies the tree out of any arena. Frozen parts without references,
+// which stand in none, are shared.
 func (n *Node) Clone() *Node {
 	if n == nil {
 		return nil
 	}
-	nodes, kids := n.size()
+	nodes, kids := n.size(true)
 	c := copier{nodes: make([]Node, nodes), kids: make([]*Node, kids)}
-	return c.copy(n)
+	return c.copy(n, true)
 }
+
+// shares says that a copy need not go into the value.
+func (n *Node) shares() bool { return n.fixed != nil && len(n.fixed.references) == 0 }
 
 // Shallow copies a value but not what is below it.
 func (n *Node) Shallow() *Node {
@@ -259,14 +301,17 @@ func (n *Node) Shallow() *Node {
 }
 
 // size counts the nodes of a tree, and the pointers to them.
-func (n *Node) size() (nodes, kids int) {
+func (n *Node) size(top bool) (nodes, kids int) {
+	if !top && n.shares() {
+		return 1, 0
+	}
 	nodes, kids = 1, len(n.Kids)
 	for _, k := range n.Kids {
 		if len(k.Kids) == 0 {
 			nodes++
 			continue
 		}
-		below, pointers := k.size()
+		below, pointers := k.size(false)
 		nodes, kids = nodes+below, kids+pointers
 	}
 	return nodes, kids
@@ -278,15 +323,19 @@ type copier struct {
 	kids  []*Node
 }
 
-func (c *copier) copy(n *Node) *Node {
+func (c *copier) copy(n *Node, top bool) *Node {
 	to := &c.nodes[0]
 	c.nodes = c.nodes[1:]
 	to.Kind, to.Order, to.Name, to.Text = n.Kind, n.Order, n.Name, n.Text
+	if !top && n.shares() {
+		to.Kids, to.fixed = n.Kids, n.fixed
+		return to
+	}
 	if count := len(n.Kids); count > 0 {
 		to.Kids = c.kids[:count:count]
 		c.kids = c.kids[count:]
 		for i, k := range n.Kids {
-			to.Kids[i] = c.copy(k)
+			to.Kids[i] = c.copy(k, false)
 		}
 	}
 	return to
@@ -299,6 +348,9 @@ func Equal(a, b *Node) bool {
 	}
 	if a == nil || b == nil {
 		return false
+	}
+	if a.fixed != nil && a.fixed == b.fixed {
+		return true
 	}
 	if a.Kind != b.Kind || a.Text != b.Text || len(a.Kids) != len(b.Kids) {
 		return false
@@ -318,6 +370,9 @@ func Equal(a, b *Node) bool {
 // Prune removes empty strings, objects and arrays, which FHIR does not have
 // (R4 §2.1.28), and says whether anything is left.
 func (n *Node) Prune() bool {
+	if n.fixed != nil {
+		return true
+	}
 	switch n.Kind {
 	case Object, Array:
 		kept := n.Kids[:0]

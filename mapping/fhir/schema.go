@@ -163,7 +163,7 @@ func (s *Schema) Sort(n *Node) {
 }
 
 func (s *Schema) sort(t *Type, n *Node) {
-	if n.Sorted {
+	if n.Sorted || n.fixed != nil {
 		return
 	}
 	kids := n.Kids

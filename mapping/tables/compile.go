@@ -58,7 +58,7 @@ type crule struct {
 	cond           cond
 	condImpure     bool   // it reads more than the section's value
 	simple         string // the element path for deletes, where the target is one
-	constantSystem string
+	constantNode   *fhir.Node // frozen: the Coding or CodeableConcept of a constant
 	isDefault      bool // fills what nothing else did, and is reported
 }
 
@@ -278,6 +278,7 @@ func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 // compileRule checks a rule against the FHIR type it writes to.
 func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 	c := crule{source: r.source, as: r.as, cond: r.cond, condImpure: r.condImpure}
+	system := ""
 	if len(r.source.terms) == 1 {
 		switch t := r.source.terms[0]; t.kind {
 		case termRef:
@@ -289,7 +290,7 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 			if err != nil {
 				return c, err
 			}
-			c.constantSystem = uri
+			system = uri
 		case termText, termCall:
 		}
 	}
@@ -310,6 +311,9 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		strings.Contains(r.text, "repetition") {
 		c.perRepetition = c.isRef && c.cond != nil && c.ref.component == 0
 	}
+	if system != "" && len(c.steps) > 0 {
+		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, system, r.source.terms[0])
+	}
 	c.withAt = -1
 	for i, st := range c.steps {
 		c.list = c.list || st.list
@@ -328,6 +332,17 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		c.with = append(c.with, w)
 	}
 	return c, nil
+}
+
+// constantNode is what the rules of a constant share: a Coding, or a
+// CodeableConcept of one.
+func constantNode(typ, system string, t term) *fhir.Node {
+	n := codingNode(nil, coding{system: system, code: t.text, display: t.display})
+	if typ == "CodeableConcept" {
+		n = fhir.NewObject().Set("coding", fhir.NewArray(n))
+	}
+	n.Freeze()
+	return n
 }
 
 // compileTarget finds the data type section and what else the target needs.

@@ -270,25 +270,18 @@ func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 			n := r.arena.Node(fhir.Object, "")
 			return n.Set("text", r.arena.Node(fhir.String, text))
 		}
-		n := r.coding(coding{system: c.constantSystem, code: t.text, display: t.display})
-		if st.typ == "CodeableConcept" {
-			cc := r.arena.Node(fhir.Object, "")
-			r.push(cc, "coding", 0, n)
-			return cc
-		}
-		return n
+		return r.arena.Shared(c.constantNode)
 	}
-	if st.typ == "Coding" {
-		return r.codingOf(v, table)
-	}
-	return r.concept(v, table)
+	return r.coded(st.typ == "Coding", v, table)
 }
 
-func (r *run) coding(c coding) *fhir.Node {
-	n := r.arena.Node(fhir.Object, "")
+func (r *run) coding(c coding) *fhir.Node { return codingNode(r.arena, c) }
+
+func codingNode(arena *fhir.Arena, c coding) *fhir.Node {
+	n := arena.Node(fhir.Object, "")
 	for _, p := range [...]struct{ name, text string }{{"system", c.system}, {"version", c.version}, {"code", c.code}, {"display", c.display}} {
 		if p.text != "" {
-			n.Set(p.name, r.arena.Node(fhir.String, p.text))
+			n.Set(p.name, arena.Node(fhir.String, p.text))
 		}
 	}
 	n.Sorted = true

@@ -49,10 +49,28 @@ type scope struct {
 	application, facility string
 }
 
+// A codedKey is everything that a coded value's Coding or CodeableConcept
+// depends on.
+type codedKey struct {
+	table  *codeTable
+	scope  uint32
+	depth  uint8
+	coding bool
+	raw    string
+}
+
+// A codedValue is what a coded value became: feeds send the same codes all day.
+type codedValue struct {
+	node  *fhir.Node    // frozen
+	value hl7v2.Value   // where it stood, without its message
+	used  []hl7v2.Value // the leaves that went into it
+}
+
 const (
 	mostParts  = 8192 // of a generation
 	mostScopes = 1024
 	longestRaw = 1024 // bytes of a value whose part is kept
+	longestTag = 256  // bytes of a coded value that is kept
 )
 
 // parts is the store of parts: two generations, the older one given up when the
@@ -60,6 +78,7 @@ const (
 type parts struct {
 	mu         sync.RWMutex
 	young, old map[partKey]*part
+	coded      [2]map[codedKey]*codedValue
 	scopes     map[scope]uint32
 	systems    []map[string]string // kept, so that no other map takes its address
 	next       uint32
@@ -88,6 +107,29 @@ func (p *parts) put(k partKey, made *part) {
 	p.young[k] = made
 }
 
+func (p *parts) getCoded(k codedKey) *codedValue {
+	p.mu.RLock()
+	found, ok := p.coded[0][k]
+	if !ok {
+		found = p.coded[1][k]
+	}
+	p.mu.RUnlock()
+	if !ok && found != nil {
+		p.putCoded(k, found)
+	}
+	return found
+}
+
+func (p *parts) putCoded(k codedKey, made *codedValue) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.coded[0]) >= mostParts || p.coded[0] == nil {
+		p.coded[0], p.coded[1] = make(map[codedKey]*codedValue, 64), p.coded[0]
+	}
+	k.raw = strings.Clone(k.raw)
+	p.coded[0][k] = made
+}
+
 // scope numbers a scope.
 func (p *parts) scope(s scope, systems map[string]string) uint32 {
 	p.mu.RLock()
@@ -100,7 +142,7 @@ func (p *parts) scope(s scope, systems map[string]string) uint32 {
 	defer p.mu.Unlock()
 	if len(p.scopes) >= mostScopes || p.scopes == nil {
 		p.scopes, p.systems = map[scope]uint32{}, nil
-		p.young, p.old = nil, nil
+		p.young, p.old, p.coded = nil, nil, [2]map[codedKey]*codedValue{}
 	}
 	p.next++
 	p.scopes[s] = p.next
@@ -114,6 +156,52 @@ func (r *run) scopeNumber() uint32 {
 		delimiters: r.msg.Delimiters(), charset: r.msg.Charset(), version: r.header.Version,
 		application: r.header.SendingApplication, facility: r.header.SendingFacility,
 	}, r.ctx.Systems)
+}
+
+// coded makes the Coding or CodeableConcept of a value, or takes the one that
+// the same value became before.
+func (r *run) coded(coding bool, v hl7v2.Value, table *codeTable) *fhir.Node {
+	k := codedKey{table: table, scope: r.scope, depth: uint8(v.Depth()), coding: coding}
+	keep := len(v.Raw()) <= longestTag
+	if keep {
+		k.raw = r.string(v)
+		if known := r.mapper.parts.getCoded(k); known != nil {
+			for _, u := range known.used {
+				r.used = append(r.used, u.Moved(known.value, v))
+			}
+			return r.arena.Shared(known.node)
+		}
+	}
+	used, warnings, defaulted := len(r.used), len(r.report.Warnings), len(r.report.Defaulted)
+	var made *fhir.Node
+	if coding {
+		made = r.codingOf(v, table)
+	} else {
+		made = r.concept(v, table)
+	}
+	if !keep || made == nil || r.bad != nil || used != 0 || len(r.report.Warnings) != warnings || len(r.report.Defaulted) != defaulted {
+		return made
+	}
+	known := &codedValue{node: made.Clone(), value: v.Detached()}
+	detach(known.node)
+	known.node.Prune()
+	known.node.Freeze()
+	for _, u := range r.used {
+		known.used = append(known.used, u.Detached())
+	}
+	r.mapper.parts.putCoded(k, known)
+	return made
+}
+
+// detach gives a value's texts memory of their own, apart from their message.
+func detach(n *fhir.Node) {
+	if n.Frozen() { // it is apart already
+		return
+	}
+	n.Text = strings.Clone(n.Text)
+	for _, k := range n.Kids {
+		detach(k)
+	}
 }
 
 // A recording is a part in the making.
@@ -175,6 +263,7 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 		made.inner[i].value = made.inner[i].value.Detached()
 	}
 	made.marks = slices.Clone(r.leaves[v.Offset() : v.Offset()+len(raw)])
+	detach(made.node)
 	r.polish(made.node)
 	made.node.Freeze()
 	r.mapper.parts.put(k, made)

@@ -122,6 +122,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 	f.run.didSet = false
 	for i := range c.steps {
 		st := &c.steps[i]
+		node.Own()
 		if st.otherChoice(node) {
 			return
 		}
@@ -166,6 +167,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 // descend gives the object at a step, making it when needed.
 func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 	r := f.run
+	node.Own()
 	if !st.list {
 		if got := node.Get(st.name); got != nil {
 			return got
@@ -349,6 +351,10 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 		r.markUsed()
 		return made
 	}
+	if made.Frozen() && r.fill(f, node, st, rep, made) {
+		r.markUsed()
+		return made
+	}
 	at := r.slot(f, node, st, rep)
 	if len(at.Kids) > 0 && (len(at.Kids) > 1 || st.url == "") {
 		if fhir.Equal(at, made) {
@@ -357,11 +363,35 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 		return at
 	}
 	r.didSet = true
+	made.Own()
 	for _, k := range made.Kids {
 		at.Set(k.Name, k)
 	}
 	r.markUsed()
 	return at
+}
+
+// fill puts a made value itself where nothing is yet.
+func (r *run) fill(f *frame, node *fhir.Node, st *cstep, rep int, made *fhir.Node) bool {
+	switch {
+	case st.url != "":
+		return false
+	case !st.list:
+		if node.Get(st.name) != nil {
+			return false
+		}
+		made.Order = st.order
+		node.Set(st.name, made)
+		r.didSet = true
+		return true
+	}
+	key := st.entry(f, node, rep)
+	if r.labelled(key) != nil {
+		return false
+	}
+	r.appendTo(node, st, made)
+	r.labels = append(r.labels, labelled{key: key, node: made})
+	return true
 }
 
 // slot is the node for a complex value: a new list entry when the step has no
