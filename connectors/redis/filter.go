@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,21 @@ type Filter struct {
 	client   *goredis.Client
 	failures atomic.Int32
 	until    atomic.Int64 // Unix nanoseconds before which nothing is asked
+
+	mu      sync.Mutex
+	pending []question // asked while an earlier round trip is under way
+	asking  bool
+}
+
+// A question is one look-up that waits for its answer.
+type question struct {
+	key    string
+	answer chan answer
+}
+
+type answer struct {
+	value []byte // nil: not there
+	err   error
 }
 
 // ErrPaused: the server failed lately and is not asked at the moment.
@@ -90,11 +106,7 @@ func (f *Filter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	value, err := f.client.Get(ctx, f.key(digest)).Bytes()
-	if errors.Is(err, goredis.Nil) {
-		f.failures.Store(0)
-		return 0, false, nil
-	}
+	value, err := f.ask(ctx, f.key(digest))
 	if err != nil {
 		f.failed()
 		return 0, false, fmt.Errorf("redis: look up: %w", err)
@@ -108,6 +120,56 @@ func (f *Filter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, err
 		return 0, false, nil
 	}
 	return position, true, nil
+}
+
+// ask reads one key. Look-ups that come while one is under way share the next
+// round trip.
+func (f *Filter) ask(ctx context.Context, key string) ([]byte, error) {
+	q := question{key: key, answer: make(chan answer, 1)}
+	f.mu.Lock()
+	f.pending = append(f.pending, q)
+	first := !f.asking
+	f.asking = true
+	f.mu.Unlock()
+	if first {
+		go f.answer()
+	}
+	select {
+	case a := <-q.answer:
+		return a.value, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for an answer: %w", ctx.Err())
+	}
+}
+
+// answer asks the server until nobody waits.
+func (f *Filter) answer() {
+	for {
+		f.mu.Lock()
+		batch := f.pending
+		f.pending = nil
+		f.asking = len(batch) > 0
+		f.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		keys := make([]string, len(batch))
+		for i, q := range batch {
+			keys[i] = q.key
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
+		values, err := f.client.MGet(ctx, keys...).Result()
+		cancel()
+		for i, q := range batch {
+			a := answer{err: err}
+			if err == nil && i < len(values) {
+				if text, ok := values[i].(string); ok {
+					a.value = []byte(text)
+				}
+			}
+			q.answer <- a
+		}
+	}
 }
 
 // Remember implements pipelines.EarlyFilter, all entries in one round trip. An

@@ -18,11 +18,12 @@ type Server struct {
 	once sync.Once
 }
 
-// Start opens a port of the system's choice on loopback. Keys expire on time;
-// above limit keys (0: 200,000) all are forgotten, so that memory is bounded.
+// Start opens a port of the system's choice on loopback. Keys expire at the
+// next full step; above limit keys (0: 100,000) all are forgotten, so that
+// memory is bounded.
 func Start(limit int) (*Server, error) {
 	if limit <= 0 {
-		limit = 200_000
+		limit = 100_000
 	}
 	m := miniredis.NewMiniRedis()
 	if err := m.Start(); err != nil {
@@ -36,14 +37,14 @@ func Start(limit int) (*Server, error) {
 // tick moves the server's clock, which does not run by itself.
 func (s *Server) tick(limit int) {
 	defer close(s.done)
-	const step = time.Second
+	const step = 10 * time.Second // each walks over every key
 	t := time.NewTicker(step)
 	defer t.Stop()
-	for n := 0; ; n++ {
+	for {
 		select {
 		case <-t.C:
 			s.mini.FastForward(step)
-			if n%10 == 0 && len(s.mini.Keys()) > limit {
+			if len(s.mini.Keys()) > limit {
 				s.mini.FlushAll()
 			}
 		case <-s.stop:
