@@ -39,6 +39,7 @@ func (m *Message) line(text []byte, at, end int) {
 	if last < 0 || beginsSegment(text[at:end], m.d.Field) {
 		m.segments = append(m.segments, segment{
 			start: int32(at), end: int32(end), first: int32(len(m.fields)), name: nameKey(text[at], text[at+1], text[at+2]),
+			header: isHeader(text[at : at+3]),
 		})
 		m.fields = appendFields(append(m.fields, int32(at)), text, at, end, m.d.Field)
 		return

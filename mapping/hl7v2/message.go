@@ -56,6 +56,7 @@ type segment struct {
 	start, end int32 // bytes of Message.text, without the terminator
 	first      int32
 	name       uint32 // its three bytes, big-endian
+	header     bool   // field 1 is the field separator itself
 }
 
 // A Message is an index over the bytes of one HL7 v2 message. Reading it from

@@ -114,7 +114,7 @@ func (s Segment) Filled() uint64 {
 }
 
 // header says whether field 1 is the field separator itself.
-func (s Segment) header() bool { return s.Is("MSH") || s.Is("FHS") || s.Is("BHS") }
+func (s Segment) header() bool { return s.m.segments[s.i].header }
 
 // Fields is the number of fields by the standard's numbering (MSH-1 counts).
 func (s Segment) Fields() int {
@@ -145,25 +145,26 @@ func (s Segment) Field(n int) Value {
 		return Value{}
 	}
 	v := Value{m: s.m, segment: int32(s.i), field: int32(n)}
-	k := n
-	if s.header() {
+	seg, k := &s.m.segments[s.i], n
+	if seg.header {
 		if n == 1 {
-			v.start = s.m.segments[s.i].start + 3
-			v.end = min(v.start+1, s.m.segments[s.i].end)
+			v.start = seg.start + 3
+			v.end = min(v.start+1, seg.end)
 			v.present, v.opaque = true, true
 			return v
 		}
 		k, v.opaque = n-1, n == 2
 	}
-	count := s.m.fieldCount(s.i)
-	if k >= count {
+	fields := s.m.fields[seg.first:]
+	if s.i+1 < len(s.m.segments) {
+		fields = s.m.fields[seg.first:s.m.segments[s.i+1].first]
+	}
+	if k >= len(fields) {
 		return v
 	}
-	seg := &s.m.segments[s.i]
-	at := int(seg.first) + k
-	v.start, v.end, v.present = s.m.fields[at], seg.end, true
-	if k+1 < count {
-		v.end = s.m.fields[at+1] - 1
+	v.start, v.end, v.present = fields[k], seg.end, true
+	if k+1 < len(fields) {
+		v.end = fields[k+1] - 1
 	}
 	return v
 }

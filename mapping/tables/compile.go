@@ -21,6 +21,7 @@ type section struct {
 	name, own, target, file string
 	lines                   []sourceLine
 	rules                   []crule
+	needs                   []uint8 // of each rule, see needOf
 	keys                    []keyRule
 	structural              []ref
 	rest                    bool
@@ -43,8 +44,6 @@ type crule struct {
 	where          sourceLine
 	source         expr
 	isRef          bool
-	inSegment      bool // the source is a field of the section's own segment
-	inValue        bool // the source is a component of the section's value
 	ref            ref
 	named          string
 	steps          []cstep
@@ -58,6 +57,7 @@ type crule struct {
 	cond           cond
 	condImpure     bool   // it reads more than the section's value
 	simple         string // the element path for deletes, where the target is one
+	plain          string     // a constant text that its target takes as it is, or ""
 	constantNode   *fhir.Node // frozen: the Coding or CodeableConcept of a constant
 	isDefault      bool // fills what nothing else did, and is reported
 }
@@ -134,11 +134,25 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 		return err
 	}
 	c.where, c.isDefault = line, isDefault || s.defaults
-	c.inSegment = c.isRef && c.ref.segment != "" && c.ref.segment == s.own
-	c.inValue = c.isRef && c.ref.segment == "" && c.ref.component > 0
-	s.rules = append(s.rules, c)
+	s.rules, s.needs = append(s.rules, c), append(s.needs, needOf(&c, s.own))
 	return nil
 }
+
+// needOf says what has to be there for a rule to do anything: a field of the
+// section's own segment, a component of its value, or 0 where that is not said.
+func needOf(c *crule, own string) uint8 {
+	switch {
+	case !c.isRef:
+	case c.ref.segment == own && own != "":
+		return uint8(min(c.ref.field, 63))
+	case c.ref.segment == "" && c.ref.component > 0 && c.ref.component < 64:
+		return needComponent | uint8(c.ref.component)
+	}
+	return 0
+}
+
+// needComponent marks a need of a component.
+const needComponent = 64
 
 // parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2, FILL)` or `SRC, SRC …`.
 func parseKey(text, own string) (keyRule, error) {
@@ -311,6 +325,9 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		strings.Contains(r.text, "repetition") {
 		c.perRepetition = c.isRef && c.cond != nil && c.ref.component == 0
 	}
+	if len(r.source.terms) == 1 && r.source.terms[0].kind == termText && len(c.steps) > 0 {
+		c.plain = plainConstant(&c.steps[len(c.steps)-1], r.source.terms[0].text)
+	}
 	if system != "" && len(c.steps) > 0 {
 		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, system, r.source.terms[0])
 	}
@@ -332,6 +349,19 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		c.with = append(c.with, w)
 	}
 	return c, nil
+}
+
+// plainConstant is the constant where the target needs no conversion of it.
+func plainConstant(st *cstep, text string) string {
+	switch st.typ {
+	case "string", "markdown", "id", "xhtml":
+		return text
+	case "code":
+		if oneLine(text) == text && (st.codes == nil || slices.Contains(st.codes, text)) {
+			return text
+		}
+	}
+	return ""
 }
 
 // constantNode is what the rules of a constant share: a Coding, or a

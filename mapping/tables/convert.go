@@ -14,6 +14,8 @@ func (c *crule) primitive(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 	r := f.run
 	text, at := "", v
 	switch {
+	case c.plain != "":
+		return r.arena.Node(fhir.String, c.plain)
 	case c.isRef && c.coded():
 		text = c.codedText(f, st, v)
 	case c.isRef && v.FieldNumber() > 0 && st.typ == "boolean" && c.table == nil:

@@ -151,8 +151,8 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	for i := range msg.Len() {
 		s := msg.Segment(i)
 		at = hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}
-		for _, rule := range st.makes {
-			if s.Is(rule.segment) && groups[i].within(rule.groups) && r.follows(rule, i) {
+		for _, rule := range st.makes[at.Segment] {
+			if groups[i].within(rule.groups) && r.follows(rule, i) {
 				r.make(rule, s, groups[i], main)
 			}
 		}

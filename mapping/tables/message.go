@@ -15,7 +15,7 @@ type structure struct {
 	file     string
 	root     *group
 	triggers map[string][]triggerRow // by "ADT^A01"
-	makes    []*makeRule
+	makes    map[string][]*makeRule // by segment, in the table's order
 	edges    []edgeRule
 	lines    map[string][]sourceLine
 }
@@ -54,7 +54,7 @@ type edgeRule struct {
 
 // structure reads a message table.
 func (l *loader) structure(file string, values map[string]string, lines map[string]int) {
-	st := &structure{name: values["structure"], file: file, triggers: map[string][]triggerRow{}, lines: map[string][]sourceLine{}}
+	st := &structure{name: values["structure"], file: file, triggers: map[string][]triggerRow{}, makes: map[string][]*makeRule{}, lines: map[string][]sourceLine{}}
 	root, err := parseSyntax(values["syntax"])
 	if err != nil {
 		l.fail(file, lines["syntax"], "", "%s", err)
@@ -209,7 +209,7 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 		}
 		m.assigns = append(m.assigns, made)
 	}
-	st.makes = append(st.makes, m)
+	st.makes[m.segment] = append(st.makes[m.segment], m)
 	return nil
 }
 

@@ -12,19 +12,26 @@ import (
 
 // apply runs a section's rules onto the frame's node.
 func (s *section) apply(f *frame) {
-	fields := ^uint64(0)
+	fields, components := ^uint64(0), uint64(0)
 	if s.own != "" && f.segment.Is(s.own) {
 		fields = f.segment.Filled()
 	}
-	for i := range s.rules {
-		c := &s.rules[i]
-		switch { // most rules ask for what is not there
-		case c.inSegment && fields>>min(c.ref.field, 63)&1 == 0:
-			continue
-		case c.inValue && (c.ref.component > len(f.parts) || len(f.parts[c.ref.component-1].Raw()) == 0):
-			continue
+	for i := range min(len(f.parts), 63) {
+		if len(f.parts[i].Raw()) > 0 {
+			components |= 2 << i
 		}
-		c.apply(f)
+	}
+	for i, need := range s.needs { // most rules ask for what is not there
+		if need != 0 {
+			there := fields
+			if need >= needComponent {
+				there = components
+			}
+			if there>>(need&63)&1 == 0 {
+				continue
+			}
+		}
+		s.rules[i].apply(f)
 	}
 	for _, v := range s.structural {
 		if got := f.resolve(v); got.Valued() {
