@@ -141,10 +141,10 @@ func TestManyKeysAreRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestSortPutsFieldsInOrder(t *testing.T) {
-	n := parse(t, `{"birthDate":"1970","name":[{"given":["A"],"family":"B"}],"id":"x","_birthDate":{"extension":[]},"resourceType":"Patient"}`)
-	fhir.NewSchema().Sort(n)
-	require.Equal(t, `{"resourceType":"Patient","id":"x","name":[{"family":"B","given":["A"]}],"birthDate":"1970","_birthDate":{"extension":[]}}`, string(n.JSON()))
+func TestTidyPutsFieldsInOrderWithoutEmptyOnes(t *testing.T) {
+	n := parse(t, `{"birthDate":"1970","name":[{"given":["A",""],"family":"B"},{}],"id":"x","gender":"","_birthDate":{"extension":[{"valueString":"v","url":"u"},{"url":"bare"}]},"contact":[{"name":{}}],"resourceType":"Patient"}`)
+	fhir.NewSchema().Tidy(n)
+	require.Equal(t, `{"resourceType":"Patient","id":"x","name":[{"family":"B","given":["A"]}],"birthDate":"1970","_birthDate":{"extension":[{"url":"u","valueString":"v"}]}}`, string(n.JSON()))
 }
 
 // TestTheModelsFaultsAreCured shows the fault of the plain model beside the cure.

@@ -25,7 +25,7 @@ const (
 // A Node is one JSON value. Pointers to it stay valid while siblings are added.
 type Node struct {
 	Kind   Kind
-	Sorted bool   // its fields, and all below, stand in FHIR's order: Sort has nothing to do
+	Sorted bool   // its fields, and all below, stand in FHIR's order: Tidy has nothing to do
 	Order  uint16 // of an object's field: what Schema.Order gave for it, or 0
 	Name   string // the field's name in its parent object
 	Text   string // a string unescaped, a number or boolean as its literal

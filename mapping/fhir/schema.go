@@ -154,21 +154,25 @@ func (s *Schema) cure() {
 	}
 }
 
-// Sort puts a resource's fields into FHIR's order, all the way down. Fields
-// that the schema does not know keep their place at the end.
-func (s *Schema) Sort(n *Node) {
+// Tidy takes what is empty out of a resource, as Prune does, and puts its
+// fields into FHIR's order, all the way down. Fields that the schema does not
+// know keep their place at the end. Frozen values are tidy.
+func (s *Schema) Tidy(n *Node) {
 	if t, ok := s.types[n.ResourceType()]; ok {
-		s.sort(t, n)
+		s.tidyObject(t, n)
+	} else {
+		n.Prune()
 	}
 }
 
-func (s *Schema) sort(t *Type, n *Node) {
+// tidyObject says whether anything is left.
+func (s *Schema) tidyObject(t *Type, n *Node) bool {
 	if n.Sorted || n.fixed != nil {
-		return
+		return len(n.Kids) > 0
 	}
-	kids := n.Kids
+	kept := n.Kids[:0]
 	cursor, last := 0, -1
-	for i, k := range kids { // elements mostly come in order: look from the last on
+	for _, k := range n.Kids { // elements mostly come in order: look from the last on
 		order, at := -1, -1
 		if k.Order != 0 {
 			order = int(k.Order) - 1
@@ -183,45 +187,71 @@ func (s *Schema) sort(t *Type, n *Node) {
 		}
 		if at >= 0 {
 			cursor = at
-			if k.Kind <= Array {
-				s.sortChild(&t.Elements[at], order%2 == 1, k)
-			}
 		}
+		if !s.tidyField(t, at, order%2 == 1, k) {
+			continue
+		}
+		kept = append(kept, k)
 		if order >= last {
 			last = order
 			continue
 		}
-		j := i // stable insertion
-		for ; j > 0 && t.order(kids[j-1]) > order; j-- {
-			kids[j] = kids[j-1]
+		j := len(kept) - 1 // stable insertion
+		for ; j > 0 && t.order(kept[j-1]) > order; j-- {
+			kept[j] = kept[j-1]
 		}
-		kids[j] = k
+		kept[j] = k
 	}
+	n.Kids = kept
+	return len(kept) > 0
 }
 
-func (s *Schema) sortChild(e *Element, primitive bool, k *Node) {
-	t := e.typ
+// tidyField tidies the value of an element, found at a place in its type.
+func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node) bool {
+	switch {
+	case k.Kind == String:
+		return k.Text != ""
+	case k.Kind > Array:
+		return true
+	case at < 0:
+		return k.Prune()
+	}
+	e := &t.Elements[at]
+	child := e.typ
 	switch {
 	case primitive: // the extensions of one
-		t = s.extension
+		child = s.extension
 	case e.Type == "Resource":
 		for _, item := range k.Items() {
-			s.Sort(item)
+			s.Tidy(item)
 		}
-		return
+		return len(k.Kids) > 0
 	}
-	if t == nil {
-		return
+	if child == nil {
+		return k.Prune()
 	}
 	if k.Kind == Object {
-		s.sort(t, k)
-		return
+		return s.tidyObject(child, k)
 	}
+	if k.fixed != nil {
+		return true
+	}
+	kept := k.Kids[:0]
 	for _, item := range k.Kids {
-		if item.Kind == Object {
-			s.sort(t, item)
+		keep := true
+		switch item.Kind {
+		case Object:
+			keep = s.tidyObject(child, item) && !bareExtension(k, item)
+		case Array, String:
+			keep = item.Prune()
+		default:
+		}
+		if keep {
+			kept = append(kept, item)
 		}
 	}
+	k.Kids = kept
+	return len(kept) > 0
 }
 
 // from finds an element by its JSON name, looking from a place on first.
@@ -243,7 +273,7 @@ func (t *Type) from(cursor int, name string) int {
 }
 
 // Order is where an element stands among its type's, for Node.Order: whoever
-// sets it on a field spares Sort to look for it. name may begin with _.
+// sets it on a field spares Tidy to look for it. name may begin with _.
 func (t *Type) Order(name string) uint16 {
 	at := t.from(0, name)
 	switch {

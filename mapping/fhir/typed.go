@@ -37,8 +37,7 @@ func (s *Schema) Encode(resource any, base *Node) (*Node, error) {
 			s.giveBack(n, base)
 		}
 	}
-	n.Prune()
-	s.Sort(n)
+	s.Tidy(n)
 	return n, nil
 }
 

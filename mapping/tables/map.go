@@ -318,8 +318,7 @@ func (r *run) finish(main []*entry) {
 // polish takes out what is empty or double and puts the elements in order.
 func (r *run) polish(n *fhir.Node) {
 	distinct(n)
-	n.Prune()
-	r.mapper.schema.Sort(n)
+	r.mapper.schema.Tidy(n)
 }
 
 // distinct leaves one of several equal entries in the lists that name a thing:
