@@ -41,25 +41,25 @@ type keyRule struct {
 
 // A crule is a compiled rule.
 type crule struct {
-	where          sourceLine
-	source         expr
-	isRef          bool
-	ref            ref
-	named          string
-	steps          []cstep
-	list           bool // the target can take several
-	withAt         int  // the step that `with` is relative to; -1: the element itself
-	perRepetition  bool
-	as             string
-	sub            *section
-	table          *codeTable
-	with           []crule
-	cond           cond
-	condImpure     bool   // it reads more than the section's value
-	simple         string // the element path for deletes, where the target is one
-	plain          string     // a constant text that its target takes as it is, or ""
-	constantNode   *fhir.Node // frozen: the Coding or CodeableConcept of a constant
-	isDefault      bool // fills what nothing else did, and is reported
+	where         sourceLine
+	source        expr
+	isRef         bool
+	ref           ref
+	named         string
+	steps         []cstep
+	list          bool // the target can take several
+	withAt        int  // the step that `with` is relative to; -1: the element itself
+	perRepetition bool
+	as            string
+	sub           *section
+	table         *codeTable
+	with          []crule
+	cond          cond
+	condImpure    bool       // it reads more than the section's value
+	simple        string     // the element path for deletes, where the target is one
+	plain         string     // a constant text that its target takes as it is, or ""
+	constantNode  *fhir.Node // frozen: the Coding or CodeableConcept of a constant
+	isDefault     bool       // fills what nothing else did, and is reported
 }
 
 // A cstep is one compiled step of a path.

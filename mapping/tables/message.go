@@ -15,7 +15,7 @@ type structure struct {
 	file     string
 	root     *group
 	triggers map[string][]triggerRow // by "ADT^A01"
-	makes    map[string][]*makeRule // by segment, in the table's order
+	makes    map[string][]*makeRule  // by segment, in the table's order
 	edges    []edgeRule
 	lines    map[string][]sourceLine
 }
