@@ -2,6 +2,8 @@ package tables
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +14,20 @@ type codeTable struct {
 	to   string // URI of the default target system
 	rows map[string]coding
 	rest *coding // the row for every other code
+
+	folded map[string]coding // rows by their codes in capitals, where these are not two codes
+}
+
+// foldCase makes the rows found whatever letters a feed writes its codes in. Of
+// two codes that differ in nothing else the one in capitals counts.
+func (t *codeTable) foldCase() {
+	t.folded = make(map[string]coding, len(t.rows))
+	for _, code := range slices.Sorted(maps.Keys(t.rows)) { // capitals sort first
+		key := strings.ToUpper(code)
+		if _, twice := t.folded[key]; !twice {
+			t.folded[key] = t.rows[code]
+		}
+	}
 }
 
 // A coding is one FHIR Coding.
@@ -54,6 +70,7 @@ func parseCodes(name, text string, systems map[string]string, to string) (*codeT
 		}
 		t.rows[key] = c
 	}
+	t.foldCase()
 	return t, errs
 }
 
@@ -76,7 +93,7 @@ func (t *codeTable) lookup(code string) (c coding, known, any bool) {
 	if c, ok := t.rows[code]; ok {
 		return c, true, true
 	}
-	if c, ok := t.rows[strings.ToUpper(code)]; ok {
+	if c, ok := t.folded[strings.ToUpper(code)]; ok {
 		return c, true, true
 	}
 	if t.rest != nil {

@@ -24,6 +24,7 @@ type section struct {
 	needs                   []uint8 // of each rule, see needOf
 	keys                    []keyRule
 	structural              []ref
+	warnings                []warning
 	rest                    bool
 	pure                    bool // what it makes depends on its value and the scope alone
 	defaults                bool // of defaults.yaml: run on every resource of the type at the end
@@ -37,6 +38,7 @@ type keyRule struct {
 	ref      ref
 	parts    []expr
 	kind     string // record key type
+	cond     cond   // nil, or when this alternative counts
 }
 
 // A crule is a compiled rule.
@@ -105,8 +107,12 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 	word, rest, _ := strings.Cut(line.text, " ")
 	switch word {
 	case "key", "fallback":
+		rest, condition, conditional := strings.Cut(rest, " if ")
 		k, err := parseKey(strings.TrimSpace(rest), s.own)
 		k.fallback = word == "fallback"
+		if conditional && err == nil {
+			k.cond, _, err = parseCond(condition, s.own)
+		}
 		if err == nil {
 			s.keys = append(s.keys, k)
 		}
@@ -120,6 +126,10 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 			s.structural = append(s.structural, r)
 		}
 		return nil
+	case "warn":
+		w, err := parseWarning(strings.TrimSpace(rest), s.own)
+		s.warnings = append(s.warnings, w)
+		return err
 	case "rest":
 		s.rest = true
 		return nil
@@ -191,6 +201,9 @@ func (s *section) key(f *frame) records.Key {
 }
 
 func (k *keyRule) eval(f *frame) records.Key {
+	if k.cond != nil && !k.cond(f) {
+		return records.Key{}
+	}
 	key := k.value(f)
 	f.run.used = f.run.used[:0]
 	return key

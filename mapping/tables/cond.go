@@ -13,6 +13,7 @@ import (
 //	or   := and { "or" and }        and := not { "and" not }
 //	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
 //	prim |= REF (= | != | < | > | <= | >=) "text" | REF [not] in ("a", "b")
+//	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
 //	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
 //
 // A REF to another segment means the nearest one: in the same group, before the
@@ -158,6 +159,8 @@ func (p *condParser) primary() (cond, error) {
 			}
 			return len(v.Raw())
 		})
+	case "differ":
+		return p.differ()
 	case "repetition":
 		p.impure = true
 		return p.compareNumber(func(f *frame) int { return f.rep })
@@ -195,6 +198,41 @@ func (p *condParser) bracketedRef() (ref, error) {
 		err = fmt.Errorf("expected ) behind the reference")
 	}
 	return r, err
+}
+
+// differ reads differ(TIME, TIME …), each an expression.
+func (p *condParser) differ() (cond, error) {
+	depth, text := 0, ""
+	for p.at < len(p.words) {
+		w := p.next()
+		if w == "(" {
+			depth++
+		}
+		if w == ")" {
+			depth--
+		}
+		text += w
+		if depth == 0 {
+			break
+		}
+	}
+	inner, ok := strings.CutPrefix(text, "(")
+	if inner, ok = strings.CutSuffix(inner, ")"); !ok {
+		return nil, fmt.Errorf("expected differ(TIME, TIME)")
+	}
+	var args []expr
+	for _, part := range splitOutside(inner, ',') {
+		e, err := parseExpr(part, p.own)
+		if err == nil {
+			err = checkCalls(e)
+		}
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, e)
+	}
+	p.impure = true
+	return func(f *frame) bool { return f.differ(args) }, nil
 }
 
 func (p *condParser) compareNumber(get func(*frame) int) (cond, error) {

@@ -3,9 +3,9 @@ package tables
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
@@ -55,7 +55,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "end": 3, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1,
 	}
 }
 
@@ -90,8 +90,18 @@ func call(f *frame, t *term) string {
 		if ok {
 			return strconv.Itoa(n)
 		}
+	case "offset":
+		if n, ok := r.span(use(t.args[0].value(f)), t.args[1].value(f)); ok {
+			return strconv.Itoa(n)
+		}
 	case "end":
-		return r.end(t.args[0].value(f), t.args[1].value(f), t.args[2].value(f))
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1)
+	case "after":
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), math.MinInt)
+	case "earliest":
+		return f.earliest(t.args)
+	case "finish":
+		return f.finish(t.args)
 	case "phone":
 		return r.phone(t.args[0].value(f))
 	case "join":
@@ -182,56 +192,19 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 	return out
 }
 
-// minutes reads a duration with its unit; no unit means minutes (a site's
-// common habit, HL7 v2.5.1 §10.6.1.9).
+// minutes reads a duration as whole minutes, at least one.
 func (r *run) minutes(amount string, unit hl7v2.Value) (int, bool) {
-	if amount == "" {
-		return 0, false
-	}
-	n, err := strconv.ParseFloat(amount, 64)
-	if err != nil || n <= 0 || n > 1e7 {
-		return 0, false
-	}
-	factor := 1.0
-	name := ""
-	if u := unit.Component(1); u.Valued() {
-		name = strings.ToLower(r.text(u))
-		r.used = append(r.used, u)
-	}
-	switch {
-	case name == "", strings.HasPrefix(name, "mi"), name == "m", name == "'":
-	case strings.HasPrefix(name, "h"):
-		factor = 60
-	case strings.HasPrefix(name, "d"):
-		factor = 24 * 60
-	case strings.HasPrefix(name, "s"):
-		factor = 1.0 / 60
-	default:
-		r.warn("duration-unit", unit.Place(), "a unit that is neither minutes, hours, days nor seconds")
-		return 0, false
-	}
-	total := int(n*factor + 0.5)
-	return total, total > 0
+	n, ok := r.span(amount, unit)
+	return n, ok && n > 0
 }
 
-// end computes start + duration (scheduling: an appointment that is booked
-// needs an end, R4 app-3).
-func (r *run) end(start, amount, unit hl7v2.Value) string {
-	start, amount = start.FirstLeaf(), amount.FirstLeaf()
-	if !start.Valued() || !amount.Valued() {
-		return ""
-	}
-	n, ok := r.minutes(r.text(amount), unit)
-	if !ok {
-		return ""
-	}
-	t, err := hl7v2.ParseTime(r.text(start), r.ctx.Location)
-	if err != nil || t.Instant() == "" {
-		return ""
-	}
-	t.Time = t.Time.Add(time.Duration(n) * time.Minute)
-	r.used = append(r.used, amount)
-	return t.Instant()
+// startOf gives the time that a computed end counts from; it is not marked as
+// read, because its own rule says where it goes.
+func startOf(f *frame, e *expr) string {
+	before := len(f.run.used)
+	text := e.text(f)
+	f.run.used = f.run.used[:before]
+	return text
 }
 
 // phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.

@@ -231,6 +231,7 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 			table.from = old.from
 		}
 	}
+	table.foldCase()
 	l.m.codes[key] = table
 }
 

@@ -241,7 +241,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		e = r.resource(m.typ, id, key)
 		e.record = e.record || m.record
 		for i, k := range keys {
-			if i == 0 && k.Zero() && m.record && key.Type != "message" {
+			if i == 0 && k.Zero() && m.record && key.Type != "message" && m.section.keys[0].cond == nil {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
 			}
 			if !k.Zero() && k != key && !m.section.keys[i].fallback {

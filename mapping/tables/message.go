@@ -24,6 +24,7 @@ type structure struct {
 type triggerRow struct {
 	kind         records.Kind
 	state, event string
+	cond         cond // nil, or when the row counts
 }
 
 // A makeRule is one line of `make`.
@@ -95,7 +96,8 @@ func (l *loader) add(file string, values map[string]string, lines map[string]int
 func (l *loader) compileStructure(st *structure) {
 	code, _, _ := strings.Cut(st.name, "_")
 	for _, line := range st.lines["triggers"] {
-		words := strings.Fields(line.text)
+		text, condition, conditional := strings.Cut(line.text, " if ")
+		words := strings.Fields(text)
 		message := words[0]
 		if !strings.Contains(message, "^") {
 			message = code + "^" + message
@@ -108,10 +110,16 @@ func (l *loader) compileStructure(st *structure) {
 			continue
 		}
 		if len(words) != 4 {
-			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT")
+			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [if COND]")
 			continue
 		}
 		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
+		if conditional {
+			var err error
+			if row.cond, _, err = parseCond(condition, ""); err != nil {
+				l.fail(line.file, line.line, line.text, "%s", err)
+			}
+		}
 		if _, ok := records.Kinds()[row.kind]; !ok {
 			l.fail(line.file, line.line, line.text, "no record kind %s", row.kind)
 		}

@@ -346,7 +346,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		return true
 	}
 	under[s] = true
-	if l.m.defaults[s.target] != nil || s.rest {
+	if l.m.defaults[s.target] != nil || s.rest || len(s.warnings) > 0 {
 		return false
 	}
 	for _, k := range s.keys {

@@ -33,6 +33,9 @@ func (s *section) apply(f *frame) {
 		}
 		s.rules[i].apply(f)
 	}
+	if len(s.warnings) > 0 {
+		s.warn(f)
+	}
 	for _, v := range s.structural {
 		if got := f.resolve(v); got.Valued() {
 			f.run.mark(got, leafStructural)
