@@ -153,11 +153,10 @@ func (p *condParser) primary() (cond, error) {
 		}
 		count := word == "count"
 		return p.compareNumber(func(f *frame) int {
-			v := f.resolve(r)
 			if count {
-				return v.Repetitions()
+				return f.repetitions(r)
 			}
-			return len(v.Raw())
+			return len(f.resolve(r).Raw())
 		})
 	case "differ":
 		return p.differ()
@@ -313,6 +312,13 @@ func comparison(op string) (func(int) bool, error) {
 	default:
 		return nil, fmt.Errorf("%q: expected =, !=, <, >, <=, >= or in", op)
 	}
+}
+
+// repetitions counts those of the whole field, while they are walked too.
+func (f *frame) repetitions(r ref) int {
+	whole := *f
+	whole.fieldRep = 0
+	return whole.resolve(r).Repetitions()
 }
 
 // resolve finds the value that a reference means where the frame stands.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,12 +21,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files of testdata/mapping")
 
+// newYork is the zone of the sources in these tests.
+var newYork = sync.OnceValues(func() (*time.Location, error) { return hl7v2.LoadLocation("America/New_York") })
+
 // mapOne maps one message as a source in New York does.
 func mapOne(t testing.TB, m *tables.Mapper, raw []byte) (bundle []byte, report tables.Report) {
 	t.Helper()
 	msg, err := hl7v2.Parse(raw)
 	require.NoError(t, err)
-	location, err := hl7v2.LoadLocation("America/New_York")
+	location, err := newYork()
 	require.NoError(t, err)
 	result, err := m.Map(msg, tables.Context{
 		Source: "test", Location: location, Received: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Journal: 1, SHA256: strings.Repeat("0", 64),

@@ -428,6 +428,9 @@ func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.No
 		return node
 	}
 	have := node.Get(st.name)
+	if have == nil && !r.inOrder(node, st, made) {
+		return node
+	}
 	if have == nil {
 		made.Order = st.order
 		node.Set(st.name, made)

@@ -256,7 +256,7 @@ func (f *frame) ordinal() string {
 // otherChoice says whether another alternative of the same choice is set.
 func (st *cstep) otherChoice(node *fhir.Node) bool {
 	for _, name := range st.others {
-		if node.Get(name) != nil {
+		if full(node.Get(name)) {
 			return true
 		}
 	}
