@@ -215,8 +215,8 @@ func (p *condParser) differ() (cond, error) {
 			break
 		}
 	}
-	inner, ok := strings.CutPrefix(text, "(")
-	if inner, ok = strings.CutSuffix(inner, ")"); !ok {
+	inner, ok := strings.CutSuffix(strings.TrimPrefix(text, "("), ")")
+	if !ok || text[0] != '(' {
 		return nil, fmt.Errorf("expected differ(TIME, TIME)")
 	}
 	var args []expr

@@ -278,7 +278,13 @@ func TestFields(t *testing.T) {
 	require.NoError(t, err)
 	files, err := filepath.Glob("../../testdata/mapping/fields/*.txt")
 	require.NoError(t, err)
-	require.NotEmpty(t, files)
+	for _, folder := range []string{"segments", "datatypes"} {
+		all, err := filepath.Glob(folder + "/*.yaml")
+		require.NoError(t, err)
+		for _, table := range all {
+			require.FileExists(t, "../../testdata/mapping/fields/"+strings.TrimSuffix(filepath.Base(table), ".yaml")+".txt", "every table has its rows")
+		}
+	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			for _, c := range fieldCases(t, file) {

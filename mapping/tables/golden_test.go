@@ -24,6 +24,9 @@ var update = flag.Bool("update", false, "rewrite the golden files of testdata/ma
 // newYork is the zone of the sources in these tests.
 var newYork = sync.OnceValues(func() (*time.Location, error) { return hl7v2.LoadLocation("America/New_York") })
 
+// received is when every message of these tests came in.
+func received() time.Time { return time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC) }
+
 // mapOne maps one message as a source in New York does.
 func mapOne(t testing.TB, m *tables.Mapper, raw []byte) (bundle []byte, report tables.Report) {
 	t.Helper()
@@ -32,7 +35,7 @@ func mapOne(t testing.TB, m *tables.Mapper, raw []byte) (bundle []byte, report t
 	location, err := newYork()
 	require.NoError(t, err)
 	result, err := m.Map(msg, tables.Context{
-		Source: "test", Location: location, Received: time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), Journal: 1, SHA256: strings.Repeat("0", 64),
+		Source: "test", Location: location, Received: received(), Journal: 1, SHA256: strings.Repeat("0", 64),
 		Systems: map[string]string{"ALDER": "urn:oid:2.16.840.1.113883.19.4.6"},
 	})
 	require.NoError(t, err)

@@ -167,7 +167,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 	if c.isDefault && f.run.didSet {
 		f.run.defaulted("default", hl7v2.Place{Segment: self.typ}, c.where.text)
 	}
-	if withBase != nil && (withBase.Kind != fhir.Object || len(withBase.Kids) > 0) {
+	if full(withBase) {
 		for i := range c.with {
 			c.with[i].constant(f, withBase, self)
 		}
