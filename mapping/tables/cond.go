@@ -13,6 +13,7 @@ import (
 //	or   := and { "or" and }        and := not { "and" not }
 //	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
 //	prim |= REF (= | != | < | > | <= | >=) "text" | REF [not] in ("a", "b")
+//	prim |= unread(REF)    no rule above took the value
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
 //	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
 //
@@ -160,6 +161,13 @@ func (p *condParser) primary() (cond, error) {
 		})
 	case "differ":
 		return p.differ()
+	case "unread":
+		r, err := p.bracketedRef()
+		p.impure = true
+		return func(f *frame) bool {
+			v := firstLeaf(f.resolve(r))
+			return v.Valued() && f.run.leaves[v.Offset()] == leafUnread
+		}, err
 	case "repetition":
 		p.impure = true
 		return p.compareNumber(func(f *frame) int { return f.rep })

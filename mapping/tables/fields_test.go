@@ -26,7 +26,7 @@ type fieldCase struct {
 	place string // file:line
 	base  []string
 	set   []string // "PID-8 = F"
-	want  []string // "Patient.gender = female", "no Patient.deceasedBoolean", "warning time", "unread PV1-2.1"
+	want  []string // "Patient.gender = female", "no Patient.deceasedBoolean", "warning time", "unread PV1-2.1", "undefaulted Account"
 }
 
 // fieldCases reads a file: blocks of segments, each the message that the rows
@@ -145,6 +145,10 @@ func (c *fieldCase) compare(bundle []byte, report tables.Report) []string {
 			if !slices.ContainsFunc(report.Warnings, func(n tables.Note) bool { return n.Code == rest || n.Code+" "+n.Place == rest }) {
 				wrong = append(wrong, fmt.Sprintf("no warning %s: %v", rest, report.Warnings))
 			}
+		case word == "undefaulted":
+			if slices.ContainsFunc(report.Defaulted, func(n tables.Note) bool { return n.Code == "default" && n.Place == rest }) {
+				wrong = append(wrong, fmt.Sprintf("a default of %s was needed: %v", rest, report.Defaulted))
+			}
 		case word == "unread":
 			if !unread[rest] {
 				wrong = append(wrong, rest+" is read")
@@ -172,8 +176,9 @@ var pathStep = regexp.MustCompile(`^(\w+)(?:\(([\w.-]+)\))?(?:\[([\w.]+)=([^\]]*
 func leaves(all map[string]map[string]any, order []map[string]any, path string) []string {
 	steps := splitPath(path)
 	var at []any
+	root := pathStep.FindStringSubmatch(steps[0])
 	for _, r := range order {
-		if r["resourceType"] == steps[0] {
+		if root != nil && r["resourceType"] == root[1] && (root[3] == "" || slices.Contains(walk(all, []any{r}, splitPath(root[3])), root[4])) {
 			at = append(at, r)
 		}
 	}
