@@ -165,7 +165,7 @@ func (p *condParser) primary() (cond, error) {
 		r, err := p.bracketedRef()
 		p.impure = true
 		return func(f *frame) bool {
-			v := firstLeaf(f.resolve(r))
+			v := f.resolve(r).FirstLeaf()
 			return v.Valued() && f.run.leaves[v.Offset()] == leafUnread
 		}, err
 	case "repetition":

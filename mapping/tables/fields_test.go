@@ -146,7 +146,10 @@ func (c *fieldCase) compare(bundle []byte, report tables.Report) []string {
 				wrong = append(wrong, fmt.Sprintf("no warning %s: %v", rest, report.Warnings))
 			}
 		case word == "undefaulted":
-			if slices.ContainsFunc(report.Defaulted, func(n tables.Note) bool { return n.Code == "default" && n.Place == rest }) {
+			typ, element, _ := strings.Cut(rest, " ")
+			if slices.ContainsFunc(report.Defaulted, func(n tables.Note) bool {
+				return n.Code == "default" && n.Place == typ && strings.Contains(n.Text, "-> "+element)
+			}) {
 				wrong = append(wrong, fmt.Sprintf("a default of %s was needed: %v", rest, report.Defaulted))
 			}
 		case word == "unread":
