@@ -79,7 +79,7 @@ const (
 // An Outcome is a message's fate.
 type Outcome struct {
 	Status string   `json:"outcome"`
-	Reason string   `json:"reason,omitempty"`
+	Reason string   `json:"reason,omitempty"` // a Reason, of what is in quarantine
 	Place  string   `json:"place,omitempty"`
 	Events []string `json:"events,omitempty"`
 	Of     uint64   `json:"duplicate_of,omitempty"`
@@ -123,9 +123,24 @@ type TopicPartition struct {
 	Partition int32
 }
 
+// LogLost is in the chain of a Publisher's error when a partition no longer
+// holds what its brokers had acknowledged: what is kept of it is to be
+// published again, in order.
+type LogLost struct{ TopicPartition }
+
+func (e *LogLost) Error() string {
+	return fmt.Sprintf("%s[%d] has lost events that were acknowledged", e.Topic, e.Partition)
+}
+
+// ControlIDReuse is the flag of a message whose sender, facility and control
+// id (MSH-3, MSH-4, MSH-10) stood on another message within the window. Both
+// are processed.
+const ControlIDReuse = "control-id-reuse"
+
 // A Publisher writes to Kafka. Publish returns when every event stands on the
 // partition in order, acknowledged by all in-sync replicas; it retries what may
-// pass until ctx is done. One call a partition at a time.
+// pass until ctx is done. An error with *LogLost in its chain says that the
+// partition's tail is gone. One call a partition at a time.
 type Publisher interface {
 	Publish(ctx context.Context, topic string, partition int32, events []OutboxEvent) (baseOffset int64, err error)
 	Partitions(ctx context.Context, topic string) (int32, error)

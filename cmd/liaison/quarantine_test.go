@@ -34,12 +34,12 @@ func TestQuarantine(t *testing.T) {
 	outcomes := func() string { return operator("journal", "list") }
 	require.Equal(t, 1, strings.Count(outcomes(), "published"), outcomes())
 
-	operator("quarantine", "retry", "1")
+	operator("quarantine", "retry", "2")
 	require.Equal(t, 2, strings.Count(operator("quarantine", "list"), "undecodable"))
 	edited := filepath.Join(t.TempDir(), "edited.hl7")
 	require.NoError(t, os.WriteFile(edited, message("1", "Mueller"), 0o600))
-	operator("quarantine", "retry", "1", "--with", edited)
-	operator("quarantine", "drop", "3", "--why", "sent again by the sender")
+	operator("quarantine", "retry", "2", "--with", edited)
+	operator("quarantine", "drop", "4", "--why", "sent again by the sender")
 	require.Empty(t, strings.TrimSpace(operator("quarantine", "list")))
 	require.GreaterOrEqual(t, strings.Count(outcomes(), "published"), 2, outcomes())
 	_, _, events, published := a.Engine().Progress()

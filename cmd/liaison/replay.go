@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/liaison-health/liaison/cmd/internal/app"
+	"github.com/liaison-health/liaison/cmd/internal/config"
 )
 
 func journalReplay(o *operator) *cobra.Command {
@@ -16,13 +17,19 @@ func journalReplay(o *operator) *cobra.Command {
 			if o.data == "" {
 				return usageError{fmt.Errorf("--data is needed: the journal of a stopped engine")}
 			}
-			cfg, err := loadConfig(file, o.data)
-			if err != nil {
-				return err
+			var cfg *config.Config
+			if file != "" {
+				var err error
+				if cfg, err = loadConfig(file, o.data); err != nil {
+					return err
+				}
 			}
-			r, err := app.Replay(c.Context(), cfg)
+			r, err := app.Replay(c.Context(), o.data, cfg)
 			if err != nil {
 				return fmt.Errorf("replay: %w", err)
+			}
+			if r.Other {
+				fmt.Fprintln(c.OutOrStdout(), "with another configuration than the one in force")
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%d entries, %d events: %d the same byte for byte, %d differ\n", r.Entries, r.Events, r.Same, r.Events-r.Same)
 			if r.Same != r.Events {
@@ -32,6 +39,6 @@ func journalReplay(o *operator) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&file, "config", "", "liaison.yaml, the one that the engine ran with")
+	c.Flags().StringVar(&file, "config", "", "run all of it with this liaison.yaml; left out: with the configurations in force, as the journal has them")
 	return c
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/liaison-health/liaison/pipelines"
 )
 
 // TooLarge says that one event is larger than its topic takes, even alone in
@@ -60,6 +62,11 @@ type TailLost struct {
 func (e *TailLost) Error() string {
 	return fmt.Sprintf("kafka: %s[%d] ends at offset %d, but %d had been acknowledged: the brokers lost the difference, it has to be published again",
 		e.Topic, e.Partition, e.End, e.Expected)
+}
+
+// Unwrap tells the engine which partition it is.
+func (e *TailLost) Unwrap() error {
+	return &pipelines.LogLost{TopicPartition: pipelines.TopicPartition{Topic: e.Topic, Partition: e.Partition}}
 }
 
 // GaveUp says that the caller's context ended while a request was being

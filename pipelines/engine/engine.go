@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,12 +53,19 @@ type Config struct {
 	RecordBytes   int // the largest record; 0: any
 	Retention     time.Duration
 	RetentionSize int64
-	FreeSpace     uint64            // bytes of the volume below which nothing is taken
-	Housekeeping  time.Duration     // how often space and retention are looked at; 0: 1 s
-	Key           []byte            // the site's; nil: SiteKey's
-	Failpoint     func(name string) // nil outside fault tests
-	Log           *slog.Logger
-	Registry      prometheus.Registerer
+	FreeSpace     uint64        // bytes of the volume below which nothing is taken
+	Housekeeping  time.Duration // how often space and retention are looked at; 0: 1 s
+	Drain         time.Duration // how long stopping waits for Kafka; 0: 10 s
+	Key           []byte        // the site's; nil: SiteKey's
+	// Settings is the configuration as the journal keeps it: all that bears on
+	// records, without secrets. Empty: the engine adds neither settings nor
+	// ticks to the journal, as in a replay.
+	Settings  []byte
+	Failpoint func(name string)                // nil outside fault tests
+	Free      func(dir string) (uint64, error) // free bytes of a volume; nil: the system's answer
+	Clock     func() time.Time                 // nil: the machine's
+	Log       *slog.Logger
+	Registry  prometheus.Registerer
 }
 
 // An Engine is one partition's worker: Intake, Outcomes, and the way to Kafka.
@@ -70,7 +78,8 @@ type Engine struct {
 	folder                           *records.Folder
 	hmacKey                          []byte
 	metrics                          *metrics
-	outbox                           chan struct{} // a token when events were written
+	clock                            func() time.Time // of ticks and retention
+	outbox                           chan struct{}    // a token when events were written
 	mu                               sync.Mutex
 	waiters                          map[uint64][]chan struct{}
 	checkpoint, lastEvent, published uint64
@@ -80,7 +89,18 @@ type Engine struct {
 	cache                            *cache // the processing's own, as mac and event
 	mac                              hash.Hash
 	event                            []byte
-	room                             []byte // the publishing's own
+	room                             []byte       // the publishing's own
+	floor                            atomic.Int64 // Unix nanoseconds: what the index holds from before is forgotten
+	expired                          chan expiry
+	swept                            struct { // how far the index was looked through
+		after  []byte
+		before time.Time
+		done   bool
+	}
+	ticked struct { // the last tick
+		at   time.Time
+		tail uint64
+	}
 }
 
 // New opens the engine's data. filter may be nil.
@@ -97,13 +117,23 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if cfg.Housekeeping <= 0 {
 		cfg.Housekeeping = time.Second
 	}
+	if cfg.Drain <= 0 {
+		cfg.Drain = 10 * time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
 		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0, cfg.RecordBytes),
 		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
-		skip: map[string]bool{}, cache: newCache(24 << 20),
+		skip: map[string]bool{}, cache: newCache(24 << 20), expired: make(chan expiry, 16),
+	}
+	if e.cfg.Free == nil {
+		e.cfg.Free = freeSpace
+	}
+	e.clock = e.cfg.Clock
+	if began := time.Now(); e.clock == nil { // it does not jump when somebody sets the machine's
+		e.clock, e.cfg.Clock = func() time.Time { return began.Add(time.Since(began)) }, time.Now
 	}
 	for _, p := range sources {
 		e.pipelines[p.Source] = p
@@ -126,8 +156,13 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if err := e.cache.load(s); err != nil {
 		return nil, err
 	}
+	floor, err := s.Number("dedup-floor")
+	if err != nil {
+		return nil, err
+	}
+	e.floor.Store(int64(floor))
 	e.metrics = newMetrics(cfg.Registry, e)
-	return e, nil
+	return e, errors.Join(e.settle(), e.startClock(e.clock()))
 }
 
 // SiteKey reads the key of Kafka keys and filter entries, or makes it once. Data
@@ -158,10 +193,29 @@ func SiteKey(dir string, s *store.Store) ([]byte, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make site key: %w", err)
 	}
-	if err := os.WriteFile(name, key, 0o600); err != nil {
-		return nil, fmt.Errorf("make site key: %w", err)
+	return key, writeKey(name, key)
+}
+
+// writeKey makes the file whole and durable before it has its name.
+func writeKey(name string, key []byte) error {
+	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("make site key: %w", err)
 	}
-	return key, nil
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err == nil {
+		var dir *os.File
+		if dir, err = os.Open(filepath.Dir(name)); err == nil {
+			err = errors.Join(dir.Sync(), dir.Close())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make site key: %w", err)
+	}
+	return nil
 }
 
 // Run works until ctx is done, then drains: what is in the journal becomes
@@ -201,11 +255,7 @@ func (e *Engine) Wait(ctx context.Context, position uint64) (pipelines.Outcome, 
 		}
 		e.mu.Unlock()
 		if !pending {
-			o, _, err := e.store.Outcome(position)
-			if o.Status == "" {
-				o.Status = pipelines.Published // older than what is kept
-			}
-			return o, err
+			return e.settled(position)
 		}
 		select {
 		case <-done:
@@ -213,6 +263,20 @@ func (e *Engine) Wait(ctx context.Context, position uint64) (pipelines.Outcome, 
 			return pipelines.Outcome{Status: pipelines.Pending}, fmt.Errorf("wait for the outcome: %w", ctx.Err())
 		}
 	}
+}
+
+// settled is the outcome of a message that has one. Of one that retention has
+// taken only quarantine is still known; the others were published.
+func (e *Engine) settled(position uint64) (pipelines.Outcome, error) {
+	o, ok, err := e.store.Outcome(position)
+	if err != nil || ok {
+		return o, err
+	}
+	h, err := e.quarantined(position)
+	if err != nil || h == nil {
+		return pipelines.Outcome{Status: pipelines.Published}, err
+	}
+	return pipelines.Outcome{Status: pipelines.Quarantined, Reason: string(h.Reason), Place: h.Place}, nil
 }
 
 // reached wakes who waits for positions up to the checkpoint.

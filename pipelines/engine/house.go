@@ -2,24 +2,33 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/store"
 )
 
-// keepHouse watches the free space and drops what is older than is kept.
+// keepHouse watches the free space, drops what is older than is kept, and
+// lets the deduplication index forget.
 func (e *Engine) keepHouse(ctx context.Context, done <-chan struct{}) error {
 	tick := time.NewTicker(e.cfg.Housekeeping)
 	defer tick.Stop()
-	last := time.Time{}
+	told := ""
 	for {
-		e.watchSpace()
-		if time.Since(last) > time.Minute {
-			last = time.Now()
-			if err := e.retain(last); err != nil {
-				e.cfg.Log.Error("retention", "error", err)
+		now := e.clock()
+		err := errors.Join(e.watchSpace(), e.retain(now))
+		if len(e.cfg.Settings) > 0 {
+			if ticked := e.ticking(now); !errors.Is(ticked, pipelines.ErrFull) {
+				err = errors.Join(err, ticked)
 			}
+		}
+		if err = errors.Join(err, e.sweep(ctx)); err != nil && err.Error() != told {
+			told = err.Error()
+			e.cfg.Log.Error("housekeeping", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -31,117 +40,59 @@ func (e *Engine) keepHouse(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// watchSpace stops the intake below the watermark and lets it go on above.
-func (e *Engine) watchSpace() {
-	if e.cfg.FreeSpace == 0 {
-		return
-	}
+func freeSpace(dir string) (uint64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(e.cfg.Dir, &st); err != nil {
-		return
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of the data: %w", err)
 	}
-	free := st.Bavail * uint64(st.Bsize)
-	e.store.SetFull(free < e.cfg.FreeSpace)
-	e.metrics.free.Set(float64(free))
+	return st.Bavail * uint64(st.Bsize), nil
 }
 
-// retain drops entries beyond age or size, never past the checkpoint or an
-// unpublished event.
+// watchSpace stops the intake below the watermark and lets it go on above.
+func (e *Engine) watchSpace() error {
+	if e.cfg.FreeSpace == 0 {
+		return nil
+	}
+	free, err := e.cfg.Free(e.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	full := free < e.cfg.FreeSpace
+	if e.store.SetFull(full) != full {
+		if full {
+			e.cfg.Log.Error("too little space: nothing is taken until there is more", "free", free, "needed", e.cfg.FreeSpace)
+		} else {
+			e.cfg.Log.Info("there is space again", "free", free)
+		}
+	}
+	e.metrics.free.Set(float64(free))
+	return nil
+}
+
+// retain cuts the journal where it is older or larger than is kept, with the
+// outcomes and the events of what it drops, never past the checkpoint or an
+// unpublished event. What is kept as a whole is never read for it.
 func (e *Engine) retain(now time.Time) error {
 	if e.cfg.Retention == 0 && e.cfg.RetentionSize == 0 {
 		return nil
 	}
-	_, checkpoint, _, published := e.Progress()
-	total := int64(0)
-	if e.cfg.RetentionSize > 0 {
-		err := e.store.Entries(0, func(_ uint64, data []byte) (bool, error) {
-			total += int64(len(data))
-			return true, nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	keep := uint64(0)
-	err := e.store.Entries(0, func(pos uint64, data []byte) (bool, error) {
-		en, err := decodeEntry(pos, data)
-		tooOld := err == nil && e.cfg.Retention > 0 && now.Sub(time.Unix(0, en.Received)) > e.cfg.Retention
-		tooMuch := e.cfg.RetentionSize > 0 && total > e.cfg.RetentionSize
-		if pos > checkpoint || !tooOld && !tooMuch {
+	_, _, _, published := e.Progress()
+	var cut store.Mark
+	left := e.store.JournalBytes()
+	bytes := int64(0)
+	err := e.store.Marks(func(m store.Mark) (bool, error) {
+		tooOld := e.cfg.Retention > 0 && now.Sub(m.Received) > e.cfg.Retention
+		tooMuch := e.cfg.RetentionSize > 0 && left > e.cfg.RetentionSize
+		if m.Event > published || !tooOld && !tooMuch {
 			return false, nil
 		}
-		total -= int64(len(data))
-		keep = pos + 1
+		cut = m
+		left -= m.Bytes
+		bytes += m.Bytes
 		return true, nil
 	})
-	if err != nil || keep == 0 {
+	if err != nil || cut.Position == 0 {
 		return err
 	}
-	event := uint64(0)
-	if checkpoint > 0 && published > 0 {
-		// Events are dropped in step with the journal's share that is dropped.
-		event = published * keep / (checkpoint + 1)
-	}
-	return e.store.Retain(keep, min(event, published))
-}
-
-type metrics struct {
-	received, refused, published, quarantined          *prometheus.CounterVec
-	Answered                                           *prometheus.CounterVec
-	duplicates, filterErrors, publishErrors, logLosses prometheus.Counter
-	append, publish                                    prometheus.Histogram
-	free                                               prometheus.Gauge
-}
-
-func newMetrics(reg prometheus.Registerer, e *Engine) *metrics {
-	if reg == nil {
-		reg = prometheus.NewRegistry()
-	}
-	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-		reg.MustRegister(c)
-		return c
-	}
-	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		reg.MustRegister(c)
-		return c
-	}
-	histogram := func(name, help string) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)})
-		reg.MustRegister(h)
-		return h
-	}
-	gauge := func(name, help string, value func() float64) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
-	}
-	gauge("liaison_journal_pending", "Accepted messages without an outcome.", func() float64 {
-		tail, checkpoint, _, _ := e.Progress()
-		return float64(tail - checkpoint)
-	})
-	gauge("liaison_outbox_pending", "Events that are not on Kafka yet.", func() float64 {
-		_, _, event, published := e.Progress()
-		return float64(event) - float64(published)
-	})
-	m := &metrics{
-		received:      vec("liaison_received_total", "Messages taken, duplicates too.", "source"),
-		refused:       vec("liaison_refused_total", "Messages refused before the journal.", "source"),
-		Answered:      vec("liaison_answered_total", "Answers by code.", "source", "code"),
-		published:     vec("liaison_published_total", "Events acknowledged by Kafka.", "topic"),
-		quarantined:   vec("liaison_quarantined_total", "Messages put in quarantine.", "reason"),
-		duplicates:    counter("liaison_duplicates_total", "Messages known before."),
-		filterErrors:  counter("liaison_filter_errors_total", "Writes that the early filter refused."),
-		publishErrors: counter("liaison_publish_errors_total", "Batches that Kafka did not take at once."),
-		logLosses:     counter("liaison_log_losses_total", "Times that Kafka's logs ended before what was published."),
-		append:        histogram("liaison_append_seconds", "From receipt to durable journal."),
-		publish:       histogram("liaison_publish_seconds", "From sending a batch to its acknowledgement."),
-		free:          prometheus.NewGauge(prometheus.GaugeOpts{Name: "liaison_disk_free_bytes", Help: "Free space under the data."}),
-	}
-	reg.MustRegister(m.free)
-	return m
-}
-
-// Answered counts an answer that a source gave.
-func (e *Engine) Answered(source, code string) {
-	e.metrics.Answered.WithLabelValues(source, code).Inc()
+	return e.store.Retain(cut.Position, cut.Event, bytes)
 }

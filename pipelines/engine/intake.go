@@ -4,35 +4,68 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 )
 
 // filterPatience is how long the early filter may take.
 const filterPatience = 50 * time.Millisecond
 
+// The types of journal entries.
+const (
+	typeMessage  = "message"
+	typeRetry    = "retry"    // an operator's command: run a quarantined message again
+	typeDrop     = "drop"     // an operator's command: take it out for good
+	typeSettings = "settings" // the configuration in force from the position Of on
+	typeTick     = "tick"     // the clock, for what expires
+)
+
 // An entry is one line of the journal: a header and the bytes.
 type entry struct {
-	Type     string           `json:"t"` // message, retry, drop
+	Type     string           `json:"t"`
 	Source   string           `json:"s,omitempty"`
 	Format   pipelines.Format `json:"f,omitempty"`
 	Peer     string           `json:"p,omitempty"`
 	Received int64            `json:"r"` // Unix nanoseconds
 	Meta     json.RawMessage  `json:"m,omitempty"`
-	Digest   string           `json:"d,omitempty"`
+	Digest   digest           `json:"d,omitzero"` // of identity and content
+	Identity digest           `json:"i,omitzero"` // zero where nothing can be reused
 	SHA256   string           `json:"h,omitempty"`
 	Of       uint64           `json:"of,omitempty"` // the position that a command is about
 	By       string           `json:"by,omitempty"`
 	Why      string           `json:"why,omitempty"`
 	raw      []byte
 	pos      uint64
+	size     int // of the entry as stored
+}
+
+func (e *entry) received() time.Time { return time.Unix(0, e.Received).UTC() }
+
+// A digest is written as hex.
+type digest [32]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (d digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *digest) UnmarshalText(text []byte) error {
+	if hex.DecodedLen(len(text)) != len(d) {
+		return errors.New("not the length of a digest")
+	}
+	if _, err := hex.Decode(d[:], text); err != nil {
+		return fmt.Errorf("read digest: %w", err)
+	}
+	return nil
 }
 
 func (e *entry) encode() ([]byte, error) {
@@ -45,7 +78,7 @@ func (e *entry) encode() ([]byte, error) {
 
 func decodeEntry(pos uint64, data []byte) (*entry, error) {
 	head, raw, ok := bytes.Cut(data, []byte{'\n'})
-	e := &entry{pos: pos, raw: raw}
+	e := &entry{pos: pos, raw: raw, size: len(data)}
 	if !ok {
 		return nil, fmt.Errorf("journal entry %d has no header", pos)
 	}
@@ -66,22 +99,22 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 		return pipelines.Receipt{}, &pipelines.Refused{Code: "AR", Condition: "207", Reason: "no such source is configured"}
 	}
 	if m.Received.IsZero() {
-		m.Received = start
+		m.Received = e.cfg.Clock()
 	}
-	digest, err := p.admit(m)
+	id, err := p.admit(m)
 	if err != nil {
 		e.metrics.refused.WithLabelValues(m.Source).Inc()
 		return pipelines.Receipt{}, err
 	}
-	if pos, ok := e.known(ctx, digest); ok {
+	if pos, ok := e.known(ctx, id, m.Received); ok {
 		e.metrics.received.WithLabelValues(m.Source).Inc()
 		e.metrics.duplicates.Inc()
 		return pipelines.Receipt{Position: pos, Duplicate: true}, nil
 	}
 	sum := sha256.Sum256(m.Raw)
 	entry := entry{
-		Type: "message", Source: m.Source, Format: m.Format, Peer: m.Peer, Received: m.Received.UnixNano(), Meta: m.Meta,
-		Digest: hex.EncodeToString(digest[:]), SHA256: hex.EncodeToString(sum[:]), raw: m.Raw,
+		Type: typeMessage, Source: m.Source, Format: m.Format, Peer: m.Peer, Received: m.Received.UnixNano(), Meta: m.Meta,
+		Digest: id.digest, Identity: id.alone, SHA256: hex.EncodeToString(sum[:]), raw: m.Raw,
 	}
 	data, err := entry.encode()
 	if err != nil {
@@ -95,78 +128,117 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 	e.failpoint("after-append")
 	e.metrics.received.WithLabelValues(m.Source).Inc()
 	e.metrics.append.Observe(time.Since(start).Seconds())
-	if e.filter != nil {
+	if e.filter != nil && !id.update {
 		select { // a full queue only costs the filter an entry
-		case e.remember <- pipelines.FilterEntry{Digest: digest, Position: pos}:
+		case e.remember <- pipelines.FilterEntry{Digest: id.digest, Position: pos}:
 		default:
 		}
 	}
 	return pipelines.Receipt{Position: pos}, nil
 }
 
+// An identity says which message this is.
+type identity struct {
+	digest digest // of who sent it, its id, and its content
+	alone  digest // of who sent it and its id; zero without an id
+	// update: FHIR's PUT. The same content counts again once another was put in
+	// its place, so only the index in the journal's order can tell.
+	update bool
+}
+
 // admit checks what a source may send, before the journal, and gives the
-// message's identity.
-func (p *Pipeline) admit(m *pipelines.Message) ([32]byte, error) {
-	h := sha256.New()
-	part := func(s string) {
-		h.Write([]byte(s))
-		h.Write([]byte{0})
-	}
-	part(m.Source)
+// message's identity. A fault in reading it is this message's alone.
+func (p *Pipeline) admit(m *pipelines.Message) (id identity, err error) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			err = &pipelines.Refused{Code: "AR", Condition: "207", Reason: "the message cannot be read"}
+		}
+	}()
 	if m.Format == pipelines.FHIR {
-		sum := sha256.Sum256(m.Raw)
-		part(string(m.Meta))
-		h.Write(sum[:])
-		return [32]byte(h.Sum(nil)), nil
+		return identifyFHIR(m), nil
 	}
 	msg, err := hl7v2.Parse(m.Raw)
 	if err != nil {
 		var syntax *hl7v2.SyntaxError
 		if errors.As(err, &syntax) {
-			return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "100", Place: syntax.Place.String(), Reason: syntax.Reason}
+			return id, &pipelines.Refused{Code: "AR", Condition: "100", Place: syntax.Place.String(), Reason: syntax.Reason}
 		}
-		return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "207", Reason: "not an HL7 v2 message"}
+		return id, &pipelines.Refused{Code: "AR", Condition: "207", Reason: "not an HL7 v2 message"}
 	}
 	head := msg.Header()
-	id := head.ProcessingID
-	if id == "" { // production is what a feed without the field means
-		id = "P"
+	processing := head.ProcessingID
+	if processing == "" { // production is what a feed without the field means
+		processing = "P"
 	}
-	if !slices.Contains(p.ProcessingIDs, id) && (id != "P" || len(p.ProcessingIDs) > 0) {
-		return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id"}
+	if !slices.Contains(p.ProcessingIDs, processing) && (processing != "P" || len(p.ProcessingIDs) > 0) {
+		return id, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id"}
 	}
 	if p.Application != "" && p.Application != head.ReceivingApplication || p.Facility != "" && p.Facility != head.ReceivingFacility {
-		return [32]byte{}, &pipelines.Refused{Code: "AR", Condition: "103", Place: "MSH-5", Reason: "addressed to another receiver"}
+		return id, &pipelines.Refused{Code: "AR", Condition: "103", Place: "MSH-5", Reason: "addressed to another receiver"}
 	}
-	content := hl7v2.ContentHash(m.Raw)
-	part(head.SendingApplication)
-	part(head.SendingFacility)
-	part(head.ControlID)
-	h.Write(content[:])
-	return [32]byte(h.Sum(nil)), nil
+	return identifyV2(m, msg), nil
 }
 
-// known asks the early filter, and believes it only when the journal says the
-// same: the entry at that position has this identity.
-func (e *Engine) known(ctx context.Context, digest [32]byte) (uint64, bool) {
-	if e.filter == nil {
+// identifyV2 takes MSH-3, MSH-4 and MSH-10 as they stand, and the content
+// without MSH-7 and MSH-10. Without a control id the time of the message is
+// what tells two alike from one sent twice.
+func identifyV2(m *pipelines.Message, msg *hl7v2.Message) identity {
+	head := msg.Segment(0)
+	control := head.Field(10).Raw()
+	content := hl7v2.ContentHash(m.Raw)
+	if len(control) == 0 {
+		return identity{digest: digestOf([]byte(m.Source), head.Field(3).Raw(), head.Field(4).Raw(), head.Field(7).Raw(), content[:])}
+	}
+	alone := digestOf([]byte(m.Source), head.Field(3).Raw(), head.Field(4).Raw(), control)
+	return identity{digest: digestOf(alone[:], content[:]), alone: alone}
+}
+
+// identifyFHIR takes what the request asks for and the body. An update (PUT)
+// of a resource says what it is from now on, so it counts again when another
+// content was in between.
+func identifyFHIR(m *pipelines.Message) identity {
+	content := sha256.Sum256(m.Raw)
+	id := identity{digest: digestOf([]byte(m.Source), m.Meta, content[:])}
+	var request records.FHIRRequest
+	if json.Unmarshal(m.Meta, &request) == nil && request.Method == http.MethodPut {
+		id.alone, id.update = digestOf([]byte(m.Source), m.Meta), true
+	}
+	return id
+}
+
+func digestOf(parts ...[]byte) digest {
+	h := sha256.New()
+	for _, p := range parts {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(p)))
+		h.Write(length[:])
+		h.Write(p)
+	}
+	return digest(h.Sum(nil))
+}
+
+// known asks the early filter, and believes it only when the index says the
+// same, so that what the filter holds can only spare the append. A message
+// that is in quarantine is not known: sent again it is tried again.
+func (e *Engine) known(ctx context.Context, id identity, received time.Time) (uint64, bool) {
+	if e.filter == nil || id.update {
 		return 0, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()
-	pos, ok, err := e.filter.Lookup(ctx, digest)
-	if err != nil || !ok || pos == 0 || pos > e.store.Tail() {
+	_, ok, err := e.filter.Lookup(ctx, id.digest)
+	if err != nil {
+		e.metrics.filterErrors.Inc()
+	}
+	if err != nil || !ok {
 		return 0, false
 	}
-	data, err := e.store.Entry(pos)
-	if err != nil || data == nil {
+	first, ok, err := e.store.Seen(id.digest)
+	if err != nil || !ok || !e.counts(first, received) {
 		return 0, false
 	}
-	found, err := decodeEntry(pos, data)
-	if err != nil || found.Digest != hex.EncodeToString(digest[:]) || time.Since(time.Unix(0, found.Received)) > e.cfg.Window {
-		return 0, false
-	}
-	return pos, true
+	held, err := e.store.Held(first.Position)
+	return first.Position, err == nil && held == nil
 }
 
 // remembering writes accepted identities to the early filter, many at a time.

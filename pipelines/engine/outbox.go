@@ -7,8 +7,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,25 +20,19 @@ import (
 	"github.com/liaison-health/liaison/pipelines/store"
 )
 
-// offsets are the ends of the partitions as last published, with the cluster
-// that they were published to.
-type offsets struct {
-	Cluster string           `json:"cluster"`
-	Ends    map[string]int64 `json:"ends"` // "topic/partition"
-}
-
 // batchBytes is how much is published at once.
 const batchBytes = 4 << 20
 
 // A stored event is what the outbox holds: topic and Kafka record.
 type storedEvent struct {
-	topic string
+	topic    string
+	received int64 // Unix nanoseconds: when its message came; 0: not known
 	pipelines.OutboxEvent
 }
 
 // encodeEvent fixes the bytes that go to Kafka: they are never made again. They
 // are good until the next call.
-func (e *Engine) encodeEvent(ev *records.Event) []byte {
+func (e *Engine) encodeEvent(ev *records.Event, received time.Time) []byte {
 	if e.mac == nil {
 		e.mac = hmac.New(sha256.New, e.hmacKey)
 	}
@@ -48,6 +44,11 @@ func (e *Engine) encodeEvent(ev *records.Event) []byte {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
 	}
+	nanos := int64(0)
+	if !received.IsZero() {
+		nanos = received.UnixNano()
+	}
+	dst = binary.AppendVarint(dst, nanos)
 	text(ev.Topic)
 	text(ev.ID)
 	text(key)
@@ -85,6 +86,11 @@ func decodeEvent(data []byte) (storedEvent, error) {
 		data = data[k+int(n):]
 		return s
 	}
+	received, k := binary.Varint(data)
+	if k <= 0 {
+		return ev, bad
+	}
+	data, ev.received = data[k:], received
 	ev.topic, ev.ID, ev.Key = text(), text(), []byte(text())
 	n, k := binary.Uvarint(data)
 	if k <= 0 || n > 64 {
@@ -101,6 +107,16 @@ func decodeEvent(data []byte) (storedEvent, error) {
 	return ev, nil
 }
 
+// EventID is the id of an event as the outbox holds it.
+func EventID(stored []byte) (string, error) {
+	data, err := store.DecodeEvent(nil, stored)
+	if err != nil {
+		return "", fmt.Errorf("read outbox: %w", err)
+	}
+	ev, err := decodeEvent(data)
+	return ev.ID, err
+}
+
 // publish sends the outbox in its order until the processing has ended and
 // nothing is left, or Kafka does not answer during the drain.
 func (e *Engine) publish(ctx context.Context, processed <-chan struct{}) error {
@@ -110,30 +126,35 @@ func (e *Engine) publish(ctx context.Context, processed <-chan struct{}) error {
 		select {
 		case <-processed:
 			select {
-			case <-time.After(10 * time.Second):
+			case <-time.After(e.cfg.Drain):
 				cancel()
 			case <-ctx.Done():
 			}
 		case <-ctx.Done():
 		}
 	}()
-	if err := e.reconcile(ctx); err != nil && ctx.Err() == nil {
+	if err := e.reconcile(ctx, nil); err != nil && ctx.Err() == nil {
 		return err
 	}
+	trouble := trouble{log: e.cfg.Log}
 	for ctx.Err() == nil {
 		n, err := e.publishBatch(ctx)
+		var lost *pipelines.LogLost
+		if errors.As(err, &lost) {
+			err = errors.Join(err, e.reconcile(ctx, &lost.TopicPartition))
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			e.cfg.Log.Error("publish", "error", err)
 			e.metrics.publishErrors.Inc()
 			select {
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(trouble.wait(err)):
 			case <-ctx.Done():
 			}
 			continue
 		}
+		trouble.over()
 		if n > 0 {
 			continue
 		}
@@ -146,65 +167,6 @@ func (e *Engine) publish(ctx context.Context, processed <-chan struct{}) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
-}
-
-// reconcile asks Kafka where its logs end. Events beyond the stored offsets were
-// published before a crash: they are not sent again. A log that ends below them
-// has lost its tail: everything that is kept is sent again.
-func (e *Engine) reconcile(ctx context.Context) error {
-	e.offsets = offsets{Ends: map[string]int64{}}
-	if data, err := e.store.Meta("offsets"); err != nil {
-		return err
-	} else if data != nil {
-		if err := json.Unmarshal(data, &e.offsets); err != nil {
-			return fmt.Errorf("read offsets: %w", err)
-		}
-	}
-	for {
-		cluster, ends, err := e.publisher.LogEnds(ctx)
-		if err == nil {
-			return e.compare(ctx, cluster, ends)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		e.cfg.Log.Warn("kafka does not answer yet", "error", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (e *Engine) compare(ctx context.Context, cluster string, ends map[pipelines.TopicPartition]int64) error {
-	lost := e.offsets.Cluster != "" && e.offsets.Cluster != cluster
-	for tp, end := range ends {
-		name := partitionName(tp.Topic, tp.Partition)
-		have := e.offsets.Ends[name]
-		if end < have {
-			lost = true
-		}
-		if end > have && !lost {
-			err := e.publisher.ReadFrom(ctx, tp.Topic, tp.Partition, have, func(_ int64, ev pipelines.OutboxEvent) error {
-				e.skip[ev.ID] = true
-				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("read the end of %s: %w", name, err)
-			}
-		}
-	}
-	if lost {
-		e.cfg.Log.Error("kafka has lost events that were published, or is another cluster: sending again all that is kept", "events", e.published)
-		e.metrics.logLosses.Inc()
-		e.mu.Lock()
-		e.published = 0
-		e.mu.Unlock()
-		e.offsets.Ends = map[string]int64{}
-	}
-	e.offsets.Cluster = cluster
 	return nil
 }
 
@@ -223,6 +185,8 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		e.room = make([]byte, 0, batchBytes)
 	}
 	room := e.room // the events of a batch stand in it until they are published
+	var received []int64
+	var skipped []string
 	err := e.store.Outbox(from, func(n uint64, stored []byte) (bool, error) {
 		data, err := store.DecodeEvent(room, stored)
 		if err != nil {
@@ -238,8 +202,8 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		last = n
 		count++
 		if e.skip[ev.ID] {
-			delete(e.skip, ev.ID)
-			return true, nil
+			skipped = append(skipped, ev.ID)
+			return count < 1024, nil
 		}
 		partitions, err := e.publisher.Partitions(ctx, ev.topic)
 		if err != nil {
@@ -248,7 +212,11 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		h := fnv.New32a()
 		h.Write(ev.Key)
 		tp := pipelines.TopicPartition{Topic: ev.topic, Partition: int32(h.Sum32() % uint32(max(partitions, 1)))}
+		if !e.offsets.lacks(n, partitionName(tp.Topic, tp.Partition)) {
+			return count < 1024, nil
+		}
 		groups[tp] = append(groups[tp], ev.OutboxEvent)
+		received = append(received, ev.received)
 		size += len(data)
 		return count < 1024 && size < batchBytes, nil
 	})
@@ -256,27 +224,56 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	start := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
-	bases := make(map[pipelines.TopicPartition]*int64, len(groups))
-	for tp, events := range groups {
-		base := new(int64)
-		bases[tp] = base
-		group.Go(func() error {
-			var err error
-			*base, err = e.publisher.Publish(ctx, tp.Topic, tp.Partition, events)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := e.produce(ctx, groups); err != nil {
 		return 0, fmt.Errorf("publish: %w", err)
 	}
 	e.failpoint("between-produce-and-mark")
-	e.metrics.publish.Observe(time.Since(start).Seconds())
-	for tp, events := range groups {
-		e.offsets.Ends[partitionName(tp.Topic, tp.Partition)] = *bases[tp] + int64(len(events))
-		e.metrics.published.WithLabelValues(tp.Topic).Add(float64(len(events)))
+	now := time.Now()
+	e.metrics.publish.Observe(now.Sub(start).Seconds())
+	for _, at := range received {
+		if at != 0 {
+			e.metrics.whole.Observe(now.Sub(time.Unix(0, at)).Seconds())
+		}
 	}
-	return count, e.markPublished(last)
+	e.offsets.sent(last)
+	if err := e.markPublished(last); err != nil {
+		return 0, err
+	}
+	for _, id := range skipped {
+		delete(e.skip, id)
+	}
+	return count, nil
+}
+
+// produce sends each partition's events. When some partitions fail, what the
+// others took is not sent again with the next try.
+func (e *Engine) produce(ctx context.Context, groups map[pipelines.TopicPartition][]pipelines.OutboxEvent) error {
+	var group errgroup.Group
+	var mu sync.Mutex
+	var done []pipelines.TopicPartition
+	for tp, events := range groups {
+		group.Go(func() error {
+			base, err := e.publisher.Publish(ctx, tp.Topic, tp.Partition, events)
+			if err != nil {
+				return err //nolint:wrapcheck // wrapped where it is one of several
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, tp)
+			e.offsets.Ends[partitionName(tp.Topic, tp.Partition)] = base + int64(len(events))
+			e.metrics.published.WithLabelValues(tp.Topic).Add(float64(len(events)))
+			return nil
+		})
+	}
+	err := group.Wait()
+	if err != nil {
+		for _, tp := range done {
+			for i := range groups[tp] {
+				e.skip[groups[tp][i].ID] = true
+			}
+		}
+	}
+	return err
 }
 
 func (e *Engine) markPublished(last uint64) error {

@@ -2,8 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,10 +30,14 @@ type prepared struct {
 	mapper  *tables.Mapper
 	problem *problem
 	head    hl7v2.Header
+	gated   bool // the gate found something
 }
 
 // A problem is why a message goes to quarantine.
-type problem struct{ Reason, Place, Text string }
+type problem struct {
+	Reason      pipelines.Reason
+	Place, Text string
+}
 
 // process takes the journal in batches until stop closes and nothing is left.
 // While one batch is folded, the next is parsed and mapped.
@@ -102,8 +106,8 @@ func (e *Engine) batch(from uint64) ([]*prepared, error) {
 		en, err := decodeEntry(pos, bytes.Clone(data))
 		p := &prepared{entry: en}
 		if err != nil {
-			p.entry = &entry{Type: "message", pos: pos, raw: bytes.Clone(data)}
-			p.problem = &problem{Reason: "journal-damaged", Text: err.Error()}
+			p.entry = &entry{Type: typeMessage, pos: pos, raw: bytes.Clone(data), size: len(data)}
+			p.problem = &problem{Reason: pipelines.JournalDamaged, Text: err.Error()}
 		}
 		list = append(list, p)
 		size += len(data)
@@ -121,7 +125,7 @@ func (e *Engine) prepareAll(list []*prepared) {
 	var wg sync.WaitGroup
 	next := make(chan *prepared, len(list))
 	for _, p := range list {
-		if p.entry.Type != "retry" {
+		if p.entry.Type != typeRetry {
 			next <- p
 		}
 	}
@@ -143,14 +147,15 @@ func (e *Engine) prepareAll(list []*prepared) {
 func (e *Engine) prepare(p *prepared) {
 	defer func() {
 		if failure := recover(); failure != nil {
-			p.change, p.problem = nil, &problem{Reason: "panic", Text: "the message could not be processed"}
+			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
 		}
 	}()
-	if p.problem != nil || p.entry.Type == "drop" {
+	if p.problem != nil || p.entry.Type != typeMessage && p.entry.Type != typeRetry {
 		return
 	}
+	e.failpoint("prepare")
 	p.target = p.entry
-	if p.entry.Type == "retry" {
+	if p.entry.Type == typeRetry {
 		q, err := e.quarantined(p.entry.Of)
 		if err != nil || q == nil {
 			return // nothing to retry any more
@@ -163,7 +168,7 @@ func (e *Engine) prepare(p *prepared) {
 	en := p.target
 	pipeline, ok := e.pipelines[en.Source]
 	if !ok {
-		p.problem = &problem{Reason: "unknown-source", Text: "the source is not configured any more"}
+		p.problem = &problem{Reason: pipelines.UnknownSource, Text: "the source is not configured any more"}
 		return
 	}
 	if en.Format == pipelines.FHIR {
@@ -179,7 +184,7 @@ func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
 		err = msg.SetDefaultCharset(pl.DefaultCharset)
 	}
 	if err != nil {
-		p.problem = &problem{Reason: "syntax", Text: err.Error()}
+		p.problem = &problem{Reason: pipelines.Syntax, Text: err.Error()}
 		var syntax *hl7v2.SyntaxError
 		if errors.As(err, &syntax) {
 			p.problem.Place = syntax.Place.String()
@@ -192,17 +197,18 @@ func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
 		Received: time.Unix(0, en.Received).UTC(), Journal: en.pos, SHA256: en.SHA256,
 	})
 	if err != nil {
-		p.problem = &problem{Reason: "unmappable", Text: err.Error()}
+		p.problem = &problem{Reason: pipelines.Unmappable, Text: err.Error()}
 		var un *tables.Unmappable
 		if errors.As(err, &un) {
-			p.problem = &problem{Reason: un.Code, Place: un.Place.String(), Text: un.Reason}
+			p.problem = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}
 		}
 		return
 	}
 	if pl.Gate != nil && (pl.Sample <= 1 || en.pos%pl.Sample == 0) {
 		if place, reason := pl.Gate(res); reason != "" {
+			p.gated = true
 			if pl.Sample <= 1 {
-				p.problem = &problem{Reason: "invalid-fhir", Place: place, Text: reason}
+				p.problem = &problem{Reason: pipelines.InvalidFHIR, Place: place, Text: reason}
 				pl.Mapper.Release(res)
 				return
 			}
@@ -216,7 +222,7 @@ func (e *Engine) prepareFHIR(p *prepared, en *entry) {
 	var req records.FHIRRequest
 	if len(en.Meta) > 0 {
 		if err := json.Unmarshal(en.Meta, &req); err != nil {
-			p.problem = &problem{Reason: "syntax", Text: "the request's description is damaged"}
+			p.problem = &problem{Reason: pipelines.Syntax, Text: "the request's description is damaged"}
 			return
 		}
 	}
@@ -225,7 +231,7 @@ func (e *Engine) prepareFHIR(p *prepared, en *entry) {
 	req.Received = time.Unix(0, en.Received).UTC()
 	change, err := records.FromFHIR(req)
 	if err != nil {
-		p.problem = &problem{Reason: "invalid-fhir", Text: err.Error()}
+		p.problem = &problem{Reason: pipelines.InvalidFHIR, Text: err.Error()}
 		return
 	}
 	p.change = change
@@ -238,7 +244,9 @@ type writing struct {
 	batch *store.Batch
 	over  map[string][]byte
 	event uint64
-	seen  map[[32]byte]uint64
+	dedup dedup
+	mark  store.Mark // of what the batch has taken from the journal
+	read  error      // of the store, while folding
 }
 
 // Get implements records.View over what the batch has written so far.
@@ -255,6 +263,8 @@ func (w *writing) Get(k []byte) ([]byte, error) {
 	v, err := w.store.Get(k)
 	if err == nil {
 		w.cache.put(string(k), v)
+	} else {
+		w.read = err
 	}
 	return v, err
 }
@@ -266,6 +276,7 @@ func (w *writing) Holds(k, v []byte) bool { return w.cache.holds(k, v) }
 func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
 	base, err := w.store.Scan(prefix, after, limit+len(w.over))
 	if err != nil {
+		w.read = err
 		return nil, err
 	}
 	var out []records.KV
@@ -284,14 +295,17 @@ func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
 }
 
 func (e *Engine) newWriting() *writing {
-	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.lastEvent, seen: map[[32]byte]uint64{}}
+	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.lastEvent}
 }
 
 // fold applies a prepared batch in journal order and writes it.
 func (e *Engine) fold(list []*prepared) error {
 	w := e.newWriting()
+	if err := w.forget(); err != nil {
+		return err
+	}
 	for i, p := range list {
-		if p.entry.Type == "retry" { // it runs what a message before it left in quarantine
+		if p.entry.Type == typeRetry { // it runs what a message before it left in quarantine
 			if i > 0 && list[i-1].entry.pos > e.current() {
 				if err := w.commit(list[i-1].entry.pos, nil); err != nil {
 					return err
@@ -300,6 +314,8 @@ func (e *Engine) fold(list []*prepared) error {
 			}
 			e.prepare(p)
 		}
+		w.mark.Bytes += int64(p.entry.size)
+		w.mark.Received = p.entry.received()
 		more, err := w.entry(p)
 		if p.result != nil {
 			p.mapper.Release(p.result)
@@ -330,6 +346,10 @@ func (w *writing) commit(pos uint64, continuation []byte) error {
 	err := errors.Join(
 		w.batch.Number("checkpoint", pos), w.batch.Number("events", w.event), w.batch.Meta("continuation", continuation),
 	)
+	if w.mark.Bytes > 0 { // not of a merge that goes on: its events stay with the next mark
+		w.mark.Position, w.mark.Event = pos, w.event
+		err = errors.Join(err, w.batch.Mark(w.mark))
+	}
 	if err != nil {
 		return err
 	}
@@ -342,7 +362,8 @@ func (w *writing) commit(pos uint64, continuation []byte) error {
 	return nil
 }
 
-// resume goes on with a merge that was under way.
+// resume goes on with a merge that was under way. One that cannot go on is put
+// in quarantine, and what comes behind it goes on.
 func (e *Engine) resume() error {
 	for {
 		token, err := e.store.Meta("continuation")
@@ -350,11 +371,14 @@ func (e *Engine) resume() error {
 			return err
 		}
 		w := e.newWriting()
-		effects, err := e.folder.Resume(w, token)
+		effects, err := w.isolated(func() (*records.Effects, error) { return e.folder.Resume(w, token) })
 		if err != nil {
-			return fmt.Errorf("resume merge: %w", err)
+			if err := w.stopped(e.current(), err); err != nil {
+				return fmt.Errorf("resume merge: %w", err)
+			}
+			effects = &records.Effects{}
 		}
-		if _, err := w.apply(effects); err != nil {
+		if _, err := w.apply(effects, time.Time{}); err != nil {
 			return err
 		}
 		if err := w.commit(e.current(), effects.Continuation); err != nil {
@@ -366,94 +390,89 @@ func (e *Engine) resume() error {
 // entry folds one entry; it gives the continuation of a merge.
 func (w *writing) entry(p *prepared) ([]byte, error) {
 	en := p.entry
-	if en.Type == "drop" {
-		return nil, errors.Join(w.batch.Quarantine(en.Of, nil),
-			w.outcome(en.Of, pipelines.Outcome{Status: pipelines.Quarantined, Reason: "dropped"}), w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged}))
+	switch en.Type {
+	case typeDrop:
+		return nil, w.drop(en)
+	case typeSettings:
+		return nil, errors.Join(w.batch.Meta("settings", fmt.Appendf(nil, "%s %d", en.SHA256, en.pos)), w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged}))
+	case typeTick:
+		return nil, errors.Join(w.tick(en), w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged}))
 	}
-	if p.target == nil && p.problem == nil {
+	if p.target == nil && p.problem == nil { // nothing to retry any more
 		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged})
 	}
-	flags, first, err := w.duplicate(en)
+	if p.gated {
+		w.metrics.gate.WithLabelValues(p.target.Source).Inc()
+	}
+	found, err := w.duplicate(en)
 	if err != nil {
 		return nil, err
 	}
-	if first != 0 {
+	if found.first != 0 && !found.held {
 		w.metrics.duplicates.Inc()
-		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: first})
+		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: found.first})
 	}
 	if p.problem != nil {
-		return nil, w.quarantine(p)
+		return nil, w.quarantine(p, found)
 	}
-	p.change.Warnings = append(p.change.Warnings, flags...)
-	effects, err := w.foldOne(p.change)
+	p.change.Warnings = append(p.change.Warnings, found.flags...)
+	effects, err := w.isolated(func() (*records.Effects, error) { return w.folder.Fold(w, p.change) })
 	if err != nil {
-		var failed *foldError
-		if errors.As(err, &failed) {
-			p.problem = &problem{Reason: "panic", Text: "the message could not be folded"}
-			return nil, w.quarantine(p)
+		if p.problem = w.reason(err); p.problem == nil {
+			return nil, err
 		}
-		if errors.Is(err, records.ErrTooLarge) {
-			p.problem = &problem{Reason: "record-too-large", Text: "a record of this message is larger than kafka.record_bytes, even with its attachments by reference"}
-			return nil, w.quarantine(p)
-		}
-		return nil, err
+		return nil, w.quarantine(p, found)
 	}
-	ids, err := w.apply(effects)
+	ids, err := w.apply(effects, p.target.received())
 	if err != nil {
 		return nil, err
 	}
-	o := pipelines.Outcome{Status: pipelines.Published, Events: ids, Flags: append(flags, effects.Flags...)}
+	o := pipelines.Outcome{Status: pipelines.Published, Events: ids, Flags: append(found.flags, effects.Flags...)}
 	if len(ids) == 0 {
 		o.Status = pipelines.Unchanged
 	}
-	if en.Type == "retry" {
-		if err := errors.Join(w.batch.Quarantine(en.Of, nil), w.outcome(en.Of, o)); err != nil {
+	if of := cmp.Or(en.Of, found.first); of != 0 { // out of quarantine
+		if err := errors.Join(w.release(of, o), w.edited(en, p.target)); err != nil {
 			return nil, err
 		}
 	}
 	return effects.Continuation, w.outcome(en.pos, o)
 }
 
-type foldError struct{ cause any }
-
-func (f *foldError) Error() string { return "the message could not be folded" }
-
-// foldOne isolates a panic of one message.
-func (w *writing) foldOne(c *records.Change) (effects *records.Effects, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			effects, err = nil, &foldError{cause: cause}
-		}
-	}()
-	return w.folder.Fold(w, c)
+// reason says why a fold failed; nil when it was the store, which is not the
+// message's fault.
+func (w *writing) reason(err error) *problem {
+	var failed *foldError
+	switch {
+	case w.read != nil:
+		return nil
+	case errors.As(err, &failed):
+		return &problem{Reason: pipelines.Panicked, Text: "the message could not be folded"}
+	case errors.Is(err, records.ErrTooLarge):
+		return &problem{Reason: pipelines.RecordTooLarge, Text: "a record of this message is larger than kafka.record_bytes, even with its attachments by reference"}
+	default:
+		w.cfg.Log.Error("a message cannot be folded", "error", err)
+		return &problem{Reason: pipelines.Failed, Text: "the records' state does not take this message"}
+	}
 }
 
-// duplicate decides in journal order, inside the batch too.
-func (w *writing) duplicate(en *entry) (flags []string, first uint64, err error) {
-	if en.Type != "message" || en.Digest == "" {
-		return nil, 0, nil
-	}
-	var digest [32]byte
-	if _, err := hex.Decode(digest[:], []byte(en.Digest)); err != nil {
-		return nil, 0, fmt.Errorf("read journal entry %d: %w", en.pos, err)
-	}
-	if pos, ok := w.seen[digest]; ok {
-		return nil, pos, nil
-	}
-	received := time.Unix(0, en.Received)
-	pos, at, ok, err := w.store.Seen(digest)
-	if err != nil {
-		return nil, 0, err
-	}
-	if ok && pos != en.pos && received.Sub(at) <= w.cfg.Window {
-		return nil, pos, nil
-	}
-	w.seen[digest] = en.pos
-	return nil, 0, w.batch.Remember(digest, en.pos, received)
+type foldError struct{}
+
+func (*foldError) Error() string { return "the message could not be folded" }
+
+// isolated keeps a panic to one message.
+func (w *writing) isolated(do func() (*records.Effects, error)) (effects *records.Effects, err error) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			effects, err = nil, &foldError{}
+		}
+	}()
+	w.failpoint("fold")
+	return do()
 }
 
 // apply puts effects into the batch and gives the events' ids.
-func (w *writing) apply(effects *records.Effects) ([]string, error) {
+func (w *writing) apply(effects *records.Effects, received time.Time) ([]string, error) {
 	for _, kv := range effects.Writes {
 		w.over[string(kv.Key)] = kv.Value
 		w.cache.wrote(kv.Key, kv.Value)
@@ -465,7 +484,7 @@ func (w *writing) apply(effects *records.Effects) ([]string, error) {
 	for i := range effects.Events {
 		ev := &effects.Events[i]
 		w.event++
-		if err := w.batch.Event(w.event, w.encodeEvent(ev)); err != nil {
+		if err := w.batch.Event(w.event, w.encodeEvent(ev, received)); err != nil {
 			return nil, err
 		}
 		ids = append(ids, ev.ID)
@@ -473,4 +492,10 @@ func (w *writing) apply(effects *records.Effects) ([]string, error) {
 	return ids, nil
 }
 
-func (w *writing) outcome(pos uint64, o pipelines.Outcome) error { return w.batch.Outcome(pos, o) }
+// outcome writes a message's fate, unless retention has taken the message.
+func (w *writing) outcome(pos uint64, o pipelines.Outcome) error {
+	if pos < w.store.First() {
+		return nil
+	}
+	return w.batch.Outcome(pos, o)
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ type Held struct {
 	Message   string           `json:"message,omitempty"`
 	Bytes     int              `json:"bytes"`
 	SHA256    string           `json:"sha256"`
-	Reason    string           `json:"reason"`
+	Reason    pipelines.Reason `json:"reason"`
 	Place     string           `json:"place,omitempty"`
 	Text      string           `json:"text,omitempty"`
 	Attempts  int              `json:"attempts"`
@@ -32,52 +33,145 @@ type Held struct {
 
 func (h *Held) entry() *entry {
 	return &entry{
-		Type: "message", Source: h.Source, Format: h.Format, Received: h.Received.UnixNano(), Meta: h.Meta, SHA256: h.SHA256, raw: h.Raw, pos: h.Position,
+		Type: typeMessage, Source: h.Source, Format: h.Format, Received: h.Received.UnixNano(), Meta: h.Meta, SHA256: h.SHA256, raw: h.Raw, pos: h.Position,
 	}
 }
 
-// quarantine keeps a message that cannot go on, with reason and place.
-func (w *writing) quarantine(p *prepared) error {
+// quarantine keeps a message that cannot go on, with reason and place. Another
+// try of one that is there only adds to its attempts, or changes the reason.
+func (w *writing) quarantine(p *prepared, f found) error {
 	en := p.target
 	if en == nil {
 		en = p.entry
 	}
-	sum := sha256.Sum256(en.raw)
-	h := Held{
-		Position: en.pos, Source: en.Source, Format: en.Format, Received: time.Unix(0, en.Received).UTC(), ControlID: p.head.ControlID, Message: p.head.Type(),
-		Bytes: len(en.raw), SHA256: hex.EncodeToString(sum[:]), Reason: p.problem.Reason, Place: p.problem.Place, Text: p.problem.Text, Attempts: 1,
-		Meta: en.Meta, Raw: en.raw,
+	pos := en.pos
+	if f.held {
+		pos = f.first
 	}
-	if old, err := w.quarantined(en.pos); err == nil && old != nil {
-		h.Attempts = old.Attempts + 1
+	h, err := w.quarantinedNow(pos)
+	if err != nil {
+		return err
 	}
+	if h == nil {
+		h = hold(en)
+	}
+	if len(p.entry.raw) > 0 && p.entry.Type == typeRetry { // the edit goes on to be mended
+		h.Raw, h.Bytes, h.SHA256 = p.entry.raw, len(p.entry.raw), hex.EncodeToString(sum(p.entry.raw))
+	}
+	h.ControlID, h.Message = p.head.ControlID, p.head.Type()
+	h.Reason, h.Place, h.Text = p.problem.Reason, p.problem.Place, p.problem.Text
+	h.Attempts++
+	if err := w.hold(h); err != nil {
+		return err
+	}
+	o := pipelines.Outcome{Status: pipelines.Quarantined, Reason: string(h.Reason), Place: h.Place}
+	switch {
+	case f.held:
+		err = w.outcome(p.entry.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: pos})
+	case p.entry.pos != pos:
+		err = w.outcome(p.entry.pos, o)
+	}
+	return errors.Join(err, w.outcome(pos, o))
+}
+
+func sum(raw []byte) []byte {
+	s := sha256.Sum256(raw)
+	return s[:]
+}
+
+func hold(en *entry) *Held {
+	return &Held{
+		Position: en.pos, Source: en.Source, Format: en.Format, Received: en.received(), Bytes: len(en.raw),
+		SHA256: hex.EncodeToString(sum(en.raw)), Meta: en.Meta, Raw: en.raw,
+	}
+}
+
+// hold writes a message into quarantine.
+func (w *writing) hold(h *Held) error {
 	data, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
-	if err := w.batch.Quarantine(en.pos, data); err != nil {
-		return err
+	w.setHeld(h.Position, h)
+	w.metrics.quarantined.WithLabelValues(string(h.Reason)).Inc()
+	return w.batch.Quarantine(h.Position, data)
+}
+
+func (w *writing) setHeld(pos uint64, h *Held) {
+	if w.dedup.held == nil {
+		w.dedup.held = map[uint64]*Held{}
 	}
-	w.metrics.quarantined.WithLabelValues(p.problem.Reason).Inc()
-	o := pipelines.Outcome{Status: pipelines.Quarantined, Reason: p.problem.Reason, Place: p.problem.Place}
-	if p.entry.pos != en.pos {
-		if err := w.outcome(p.entry.pos, o); err != nil {
-			return err
+	w.dedup.held[pos] = h
+}
+
+// quarantinedNow is quarantined with what the batch has written.
+func (w *writing) quarantinedNow(pos uint64) (*Held, error) {
+	if h, ok := w.dedup.held[pos]; ok {
+		return h, nil
+	}
+	return w.quarantined(pos)
+}
+
+// release takes a message out of quarantine.
+func (w *writing) release(pos uint64, o pipelines.Outcome) error {
+	w.setHeld(pos, nil)
+	return errors.Join(w.batch.Quarantine(pos, nil), w.outcome(pos, o))
+}
+
+func (w *writing) drop(en *entry) error {
+	done := w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Unchanged})
+	if h, err := w.quarantinedNow(en.Of); err != nil || h == nil { // it has left on another way
+		return errors.Join(err, done)
+	}
+	return errors.Join(done, w.release(en.Of, pipelines.Outcome{Status: pipelines.Quarantined, Reason: string(pipelines.Dropped)}))
+}
+
+// edited notes the bytes that a retry ran instead: sent by the sender too they
+// are a duplicate.
+func (w *writing) edited(en, target *entry) error {
+	if en.Type != typeRetry || len(en.raw) == 0 || target.Format != pipelines.HL7v2 {
+		return nil
+	}
+	msg, err := hl7v2.Parse(en.raw)
+	if err != nil {
+		return fmt.Errorf("read the edited message: %w", err)
+	}
+	id := identifyV2(&pipelines.Message{Source: target.Source, Raw: en.raw}, msg)
+	return w.note(&entry{pos: en.pos, Received: en.Received, Format: target.Format, Digest: id.digest, Identity: id.alone}, 0)
+}
+
+// stopped puts the message whose merge cannot go on into quarantine.
+func (w *writing) stopped(pos uint64, cause error) error {
+	why := w.reason(cause)
+	if why == nil {
+		return cause
+	}
+	why.Text = "its merge stopped before all records had moved"
+	en := &entry{Type: typeMessage, pos: pos}
+	if data, err := w.store.Entry(pos); err != nil {
+		return err
+	} else if data != nil {
+		if found, err := decodeEntry(pos, data); err == nil {
+			en = found
 		}
 	}
-	return w.outcome(en.pos, o)
+	p := &prepared{entry: en, problem: why}
+	if msg, err := hl7v2.Parse(en.raw); err == nil {
+		p.head = msg.Header()
+	}
+	return w.quarantine(p, found{})
 }
 
 func (e *Engine) quarantined(pos uint64) (*Held, error) {
-	var found *Held
-	err := e.store.Quarantine(pos, func(at uint64, data []byte) (bool, error) {
-		if at != pos {
-			return false, nil
-		}
-		found = &Held{}
-		return false, json.Unmarshal(data, found)
-	})
-	return found, err
+	data, err := e.store.Held(pos)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	h := &Held{}
+	if err := json.Unmarshal(data, h); err != nil {
+		return nil, fmt.Errorf("read quarantine: %w", err)
+	}
+	return h, nil
 }
 
 // Quarantined visits what is in quarantine, oldest first, without the bytes.
@@ -98,12 +192,12 @@ func (e *Engine) ShowQuarantined(pos uint64) (*Held, error) { return e.quarantin
 // Retry puts a quarantined message on its way again, with other bytes when raw
 // is not empty. It is a journal entry, as every operator's command.
 func (e *Engine) Retry(pos uint64, raw []byte, by string) (uint64, error) {
-	return e.command(&entry{Type: "retry", Of: pos, By: by, raw: raw})
+	return e.command(&entry{Type: typeRetry, Of: pos, By: by, raw: raw})
 }
 
 // Drop takes a message out of quarantine for good, with a reason.
 func (e *Engine) Drop(pos uint64, by, why string) (uint64, error) {
-	return e.command(&entry{Type: "drop", Of: pos, By: by, Why: why})
+	return e.command(&entry{Type: typeDrop, Of: pos, By: by, Why: why})
 }
 
 func (e *Engine) command(en *entry) (uint64, error) {
@@ -114,80 +208,10 @@ func (e *Engine) command(en *entry) (uint64, error) {
 	if h == nil {
 		return 0, fmt.Errorf("%d is not in quarantine", en.Of)
 	}
-	en.Received = time.Now().UnixNano()
+	en.Received = e.cfg.Clock().UnixNano()
 	data, err := en.encode()
 	if err != nil {
 		return 0, err
 	}
 	return e.store.Append(data)
-}
-
-// A Fate is one line of the journal's list.
-type Fate struct {
-	Sequence  uint64    `json:"sequence"`
-	Source    string    `json:"source"`
-	Received  time.Time `json:"received_at"`
-	ControlID string    `json:"control_id"`
-	Message   string    `json:"message"`
-	Bytes     int       `json:"bytes"`
-	SHA256    string    `json:"sha256"`
-	Outcome   string    `json:"outcome"`
-	Reason    string    `json:"reason,omitempty"`
-	Place     string    `json:"place,omitempty"`
-	Of        uint64    `json:"duplicate_of,omitempty"`
-	Flags     []string  `json:"flags,omitempty"`
-	Events    []string  `json:"events"`
-}
-
-// Journal visits entries from a position on, with what became of them.
-func (e *Engine) Journal(from uint64, visit func(*Fate) error) error {
-	return e.store.Entries(from, func(pos uint64, data []byte) (bool, error) {
-		en, err := decodeEntry(pos, data)
-		if err != nil {
-			return false, err
-		}
-		f, err := e.fate(en)
-		if err != nil {
-			return false, err
-		}
-		return true, visit(f)
-	})
-}
-
-func (e *Engine) fate(en *entry) (*Fate, error) {
-	f := &Fate{
-		Sequence: en.pos, Source: en.Source, Received: time.Unix(0, en.Received).UTC(), Bytes: len(en.raw), SHA256: en.SHA256, Message: en.Type,
-		Outcome: pipelines.Pending, Events: []string{},
-	}
-	if en.Type == "message" && en.Format == pipelines.HL7v2 {
-		if msg, err := hl7v2.Parse(en.raw); err == nil {
-			h := msg.Header()
-			f.ControlID, f.Message = h.ControlID, h.Type()
-		}
-	} else if en.Format == pipelines.FHIR {
-		f.Message = "FHIR"
-	}
-	o, ok, err := e.store.Outcome(en.pos)
-	if err != nil || !ok {
-		return f, err
-	}
-	f.Outcome, f.Reason, f.Place, f.Of, f.Flags = o.Status, o.Reason, o.Place, o.Of, o.Flags
-	if o.Events != nil {
-		f.Events = o.Events
-	}
-	return f, nil
-}
-
-// Show gives one journal entry's fate and bytes.
-func (e *Engine) Show(pos uint64) (*Fate, []byte, error) {
-	data, err := e.store.Entry(pos)
-	if err != nil || data == nil {
-		return nil, nil, err
-	}
-	en, err := decodeEntry(pos, data)
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := e.fate(en)
-	return f, en.raw, err
 }

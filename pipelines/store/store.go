@@ -29,15 +29,20 @@ const (
 	spaceJournal    = 'j' // position → entry
 	spaceOutcome    = 'o' // position → outcome
 	spaceDedup      = 'd' // digest → position, received
+	spaceIdentity   = 'i' // identity without the content → position, received, digest of the last content
+	spaceMark       = 'p' // position that a batch ended with → last event by then
 	spaceState      = 'k' // the records' own keys
 	spaceOutbox     = 'b' // number → event
 	spaceQuarantine = 'q' // position → entry
 	spaceMeta       = 'c' // names
 )
 
+// An FS is a file system that a store lies on.
+type FS = vfs.FS
+
 // Options say how a store is opened.
 type Options struct {
-	FS       vfs.FS // nil: the disk
+	FS       FS // nil: the disk
 	ReadOnly bool
 	// Fatal ends the process: a write to the log failed, so nothing may be
 	// answered any more. It must not return.
@@ -55,6 +60,9 @@ type Store struct {
 	grown    chan struct{} // closed and replaced when the journal grows
 	tail     atomic.Uint64
 	full     atomic.Bool
+	first    atomic.Uint64 // position of the oldest journal entry that is kept
+	appended uint64        // bytes ever put into the journal, owned by the committer
+	size     atomic.Int64  // bytes that the journal holds
 }
 
 type appendRequest struct {
@@ -104,8 +112,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.last, err = s.lastNumber(spaceJournal); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	if n, err := s.number("journal-base"); err == nil && n > s.last {
-		s.last = n
+	if err := s.openJournal(); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	s.tail.Store(s.last)
 	if o.ReadOnly {
@@ -133,6 +141,8 @@ func (s *Store) Close() error {
 func key(space byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{space}, n)
 }
+
+func meta(name string) []byte { return append([]byte{spaceMeta}, name...) }
 
 func (s *Store) lastNumber(space byte) (uint64, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
@@ -162,7 +172,7 @@ func (s *Store) get(k []byte) ([]byte, error) {
 }
 
 func (s *Store) number(name string) (uint64, error) {
-	v, err := s.get(append([]byte{spaceMeta}, name...))
+	v, err := s.get(meta(name))
 	if err != nil || len(v) != 8 {
 		return 0, err
 	}
@@ -172,8 +182,9 @@ func (s *Store) number(name string) (uint64, error) {
 // Number reads a named counter: the checkpoint, the outbox cursor.
 func (s *Store) Number(name string) (uint64, error) { return s.number(name) }
 
-// SetFull says whether appends are refused for want of room.
-func (s *Store) SetFull(full bool) { s.full.Store(full) }
+// SetFull says whether appends are refused for want of room, and gives what
+// was said before.
+func (s *Store) SetFull(full bool) (before bool) { return s.full.Swap(full) }
 
 // Append puts an entry behind the journal and returns when it is on disk. Many
 // callers share one fsync.
@@ -232,14 +243,18 @@ func (s *Store) commitAppends() {
 
 func (s *Store) commitGroup(group []*appendRequest) {
 	b := s.batch()
-	pos := s.last
+	pos, size := s.last, uint64(0)
 	var err error
 	for _, r := range group {
 		pos++
 		r.pos = pos
+		size += uint64(len(r.entry))
 		if err = b.Set(key(spaceJournal, pos), r.entry, nil); err != nil {
 			break
 		}
+	}
+	if err == nil {
+		err = b.Set(meta(metaAppended), binary.BigEndian.AppendUint64(nil, s.appended+size), nil)
 	}
 	if err == nil {
 		err = b.Commit(pebble.Sync)
@@ -247,6 +262,8 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	err = errors.Join(err, b.Close())
 	if err == nil {
 		s.last = pos
+		s.appended += size
+		s.size.Add(int64(size))
 		s.tail.Store(pos)
 		s.mu.Lock()
 		close(s.grown)
@@ -314,23 +331,15 @@ func (s *Store) Outcome(pos uint64) (pipelines.Outcome, bool, error) {
 	return o, true, json.Unmarshal(v, &o)
 }
 
-// Seen reads the deduplication index.
-func (s *Store) Seen(digest [32]byte) (pos uint64, received time.Time, ok bool, err error) {
-	v, err := s.get(append([]byte{spaceDedup}, digest[:]...))
-	if err != nil || len(v) != 16 {
-		return 0, time.Time{}, false, err
-	}
-	return binary.BigEndian.Uint64(v), time.Unix(0, int64(binary.BigEndian.Uint64(v[8:]))), true, nil
-}
-
 // A Batch is one atomic write.
 type Batch struct {
+	s           *Store
 	b           *pebble.Batch
 	key, packed []byte // to write with again
 }
 
 // NewBatch starts one. It is good for one Commit.
-func (s *Store) NewBatch() *Batch { return &Batch{b: s.batch()} }
+func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.batch()} }
 
 // batch takes a Pebble batch, with the memory of one that was closed.
 func (s *Store) batch() *pebble.Batch {
@@ -366,6 +375,9 @@ func (b *Batch) Event(n uint64, event []byte) error {
 	return wrap(b.b.Set(key(spaceOutbox, n), b.packed, nil))
 }
 
+// Event reads one event as it is stored, nil where there is none.
+func (s *Store) Event(n uint64) ([]byte, error) { return s.get(key(spaceOutbox, n)) }
+
 // DecodeEvent reads what Event wrote, into into where it has room.
 func DecodeEvent(into, stored []byte) ([]byte, error) {
 	out, err := s2.Decode(into, stored)
@@ -384,28 +396,24 @@ func (b *Batch) Outcome(pos uint64, o pipelines.Outcome) error {
 	return wrap(b.b.Set(key(spaceOutcome, pos), v, nil))
 }
 
-// Remember writes the deduplication index.
-func (b *Batch) Remember(digest [32]byte, pos uint64, received time.Time) error {
-	v := binary.BigEndian.AppendUint64(nil, pos)
-	v = binary.BigEndian.AppendUint64(v, uint64(received.UnixNano()))
-	return wrap(b.b.Set(append([]byte{spaceDedup}, digest[:]...), v, nil))
-}
-
 // Number writes a named counter.
 func (b *Batch) Number(name string, n uint64) error {
-	return wrap(b.b.Set(append([]byte{spaceMeta}, name...), binary.BigEndian.AppendUint64(nil, n), nil))
+	return wrap(b.b.Set(meta(name), binary.BigEndian.AppendUint64(nil, n), nil))
 }
 
 // Meta writes a named value; nil deletes it.
 func (b *Batch) Meta(name string, value []byte) error {
 	if value == nil {
-		return wrap(b.b.Delete(append([]byte{spaceMeta}, name...), nil))
+		return wrap(b.b.Delete(meta(name), nil))
 	}
-	return wrap(b.b.Set(append([]byte{spaceMeta}, name...), value, nil))
+	return wrap(b.b.Set(meta(name), value, nil))
 }
 
 // Meta reads a named value.
-func (s *Store) Meta(name string) ([]byte, error) { return s.get(append([]byte{spaceMeta}, name...)) }
+func (s *Store) Meta(name string) ([]byte, error) { return s.get(meta(name)) }
+
+// Held reads one quarantined message, nil where there is none.
+func (s *Store) Held(pos uint64) ([]byte, error) { return s.get(key(spaceQuarantine, pos)) }
 
 // Quarantine writes or, with nil, takes out a quarantined message.
 func (b *Batch) Quarantine(pos uint64, info []byte) error {
@@ -428,21 +436,6 @@ func (b *Batch) Commit() error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
-}
-
-// Retain drops journal, outcome and outbox entries below the given numbers.
-func (s *Store) Retain(position, event uint64) error {
-	b := s.db.NewBatch()
-	err := errors.Join(
-		b.DeleteRange(key(spaceJournal, 0), key(spaceJournal, position), nil),
-		b.DeleteRange(key(spaceOutcome, 0), key(spaceOutcome, position), nil),
-		b.DeleteRange(key(spaceOutbox, 0), key(spaceOutbox, event), nil),
-		b.Set(append([]byte{spaceMeta}, "journal-base"...), binary.BigEndian.AppendUint64(nil, position-1), nil),
-	)
-	if err == nil {
-		err = b.Commit(pebble.Sync)
-	}
-	return wrap(err)
 }
 
 // Get implements records.View.

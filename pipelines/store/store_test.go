@@ -126,30 +126,100 @@ func TestFullAndClosed(t *testing.T) {
 	require.ErrorIs(t, err, pipelines.ErrClosed)
 }
 
-// What retention drops is gone, and positions go on where they were.
+// What retention drops is gone, whole; positions and the running figure of the
+// journal's size go on where they were.
 func TestRetain(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, fs)
-	for range 5 {
-		_, err := s.Append([]byte("x"))
+	for n := range uint64(6) {
+		pos, err := s.Append([]byte("0123456789"))
 		require.NoError(t, err)
+		b := s.NewBatch()
+		require.NoError(t, b.Outcome(pos, pipelines.Outcome{Status: pipelines.Published}))
+		require.NoError(t, b.Event(2*n+1, []byte("event")))
+		require.NoError(t, b.Event(2*n+2, []byte("event")))
+		require.NoError(t, b.Mark(store.Mark{Position: pos, Event: 2*n + 2, Bytes: 10, Received: time.Unix(int64(n), 0)}))
+		require.NoError(t, b.Commit())
 	}
-	require.NoError(t, s.Retain(6, 1))
-	require.Empty(t, entries(t, s))
+	require.EqualValues(t, 60, s.JournalBytes())
+	require.NoError(t, s.Retain(2, 4, 20))
+	require.NoError(t, s.Retain(5, 10, 30))
+	check := func() {
+		require.Equal(t, uint64(6), s.First())
+		require.EqualValues(t, 10, s.JournalBytes())
+		require.Equal(t, map[uint64]string{6: "0123456789"}, entries(t, s))
+		_, ok, err := s.Outcome(5)
+		require.NoError(t, err)
+		require.False(t, ok)
+		_, ok, err = s.Outcome(6)
+		require.NoError(t, err)
+		require.True(t, ok)
+		gone, err := s.Event(10)
+		require.NoError(t, err)
+		require.Nil(t, gone)
+		kept, err := s.Event(11)
+		require.NoError(t, err)
+		require.NotNil(t, kept)
+		var marks []store.Mark
+		require.NoError(t, s.Marks(func(m store.Mark) (bool, error) { marks = append(marks, m); return true, nil }))
+		require.Len(t, marks, 1)
+		require.Equal(t, uint64(12), marks[0].Event)
+	}
+	check()
 	require.NoError(t, s.Close())
 	s = open(t, fs)
+	check()
+	require.NoError(t, s.Retain(6, 12, 10))
+	require.NoError(t, s.Close())
+	s = open(t, fs) // nothing is left, and positions are not given again
+	require.Zero(t, s.JournalBytes())
 	pos, err := s.Append([]byte("y"))
 	require.NoError(t, err)
-	require.Equal(t, uint64(6), pos)
-	digest := [32]byte{1}
-	b := s.NewBatch()
-	at := time.Unix(5, 0)
-	require.NoError(t, b.Remember(digest, 6, at))
-	require.NoError(t, b.Commit())
-	first, seen, ok, err := s.Seen(digest)
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, uint64(6), first)
-	require.True(t, at.Equal(seen))
+	require.Equal(t, uint64(7), pos)
+	require.EqualValues(t, 1, s.JournalBytes())
 	require.NoError(t, s.Close())
+}
+
+// The index gives what it holds from before a time, a part at a time, and
+// forgets it, but for what was written anew in between.
+func TestForget(t *testing.T) {
+	s := open(t, vfs.NewMem())
+	defer func() { require.NoError(t, s.Close()) }()
+	remember := func(n byte, at int64) {
+		b := s.NewBatch()
+		require.NoError(t, b.Remember([32]byte{n, 1}, store.Sighting{Position: uint64(n), Received: time.Unix(at, 0), Digest: [32]byte{n, 2}}))
+		require.NoError(t, b.Commit())
+	}
+	for n := range byte(100) {
+		remember(n, int64(n))
+	}
+	before := time.Unix(50, 0)
+	var keys [][]byte
+	var after []byte
+	for {
+		some, next, err := s.Expired(after, before, 7, 3)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(some), 3)
+		keys = append(keys, some...)
+		if after = next; next == nil {
+			break
+		}
+	}
+	require.Len(t, keys, 100, "fifty digests and their identities")
+	remember(10, 70) // seen again before it was forgotten
+	b := s.NewBatch()
+	require.NoError(t, b.Forget(keys, before))
+	require.NoError(t, b.Commit())
+	for n := range byte(100) {
+		g, ok, err := s.Seen([32]byte{n, 2})
+		require.NoError(t, err)
+		require.Equal(t, n >= 50 || n == 10, ok, "%d", n)
+		latest, found, err := s.Latest([32]byte{n, 1})
+		require.NoError(t, err)
+		require.Equal(t, ok, found)
+		if ok {
+			require.Equal(t, uint64(n), g.Position)
+			require.Equal(t, [32]byte{n, 2}, latest.Digest)
+		}
+	}
 }

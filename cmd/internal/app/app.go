@@ -44,9 +44,19 @@ type App struct {
 	undo    []func() // taken down last-in-first-out
 }
 
+// Seams are where a fault test takes hold.
+type Seams struct {
+	Failpoint func(name string)
+	Free      func(dir string) (uint64, error) // free bytes of the data's volume
+	FS        store.FS                         // of the store
+}
+
 // New opens everything that the configuration names: files, ports, the store.
-// Nothing is accepted before Run.
-func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint func(string)) (a *App, err error) {
+// Nothing is accepted before Run. seams are nil but in tests.
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams) (a *App, err error) {
+	if seams == nil {
+		seams = &Seams{}
+	}
 	a = &App{cfg: cfg, log: log, brokers: cfg.Kafka.Brokers}
 	defer func() {
 		if err != nil {
@@ -58,7 +68,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal})
+	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal, FS: seams.FS})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s (is another Liaison using it?): %w", cfg.Data, err)
 	}
@@ -79,17 +89,22 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, failpoint fu
 	if err != nil {
 		return nil, err
 	}
+	inForce, err := settingsOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	a.engine, err = engine.New(engine.Config{
 		Dir: cfg.Data, Window: cfg.Redis.Window, Retention: cfg.Retention.Journal, RetentionSize: int64(cfg.Retention.JournalBytes),
-		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Failpoint: failpoint, Log: log, Registry: reg,
+		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Settings: inForce, Failpoint: seams.Failpoint, Free: seams.Free, Log: log, Registry: reg,
 	}, data, filter, publisher, lines)
 	if err != nil {
 		return nil, err
 	}
 	a.watch = newWatch(cfg, a.engine, reg)
 	for i := range cfg.Sources {
+		name := cfg.Sources[i].Name
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
-			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check), Read: a.engine.ReadResource,
+			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
 			Types: check.Resources(),
 		})
 		if err != nil {
@@ -229,6 +244,15 @@ func KafkaConfig(cfg *config.Config, brokers []string) (kafka.Config, error) {
 // Pipelines compiles the tables of every source, with the configured gate behind
 // them; sources without overlays share one compilation.
 func Pipelines(cfg *config.Config) ([]*engine.Pipeline, *gate.Gate, error) {
+	return pipelinesWith(cfg, overlayFiles(cfg))
+}
+
+// overlayFiles reads overlays where the configuration names them.
+func overlayFiles(cfg *config.Config) func(string) ([]byte, error) {
+	return func(name string) ([]byte, error) { return os.ReadFile(cfg.Path(name)) }
+}
+
+func pipelinesWith(cfg *config.Config, overlay func(name string) ([]byte, error)) ([]*engine.Pipeline, *gate.Gate, error) {
 	schema := fhir.NewSchema()
 	check, err := gate.New(schema)
 	if err != nil {
@@ -250,7 +274,7 @@ func Pipelines(cfg *config.Config) ([]*engine.Pipeline, *gate.Gate, error) {
 		}
 		switch {
 		case len(s.Overlays) > 0:
-			p.Mapper, err = loadOverlays(cfg, schema, s.Overlays)
+			p.Mapper, err = loadOverlays(schema, s.Overlays, overlay)
 		case shared == nil:
 			shared, err = tables.Load(schema)
 			p.Mapper = shared
@@ -266,10 +290,10 @@ func Pipelines(cfg *config.Config) ([]*engine.Pipeline, *gate.Gate, error) {
 	return out, check, nil
 }
 
-func loadOverlays(cfg *config.Config, schema *fhir.Schema, names []string) (*tables.Mapper, error) {
+func loadOverlays(schema *fhir.Schema, names []string, read func(name string) ([]byte, error)) (*tables.Mapper, error) {
 	var overlays []tables.Overlay
 	for _, name := range names {
-		data, err := os.ReadFile(cfg.Path(name))
+		data, err := read(name)
 		if err != nil {
 			return nil, fmt.Errorf("overlay: %w", err)
 		}

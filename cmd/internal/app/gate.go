@@ -8,8 +8,9 @@ import (
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
-// inbound is the gate before a FHIR source's journal; nil when it is off.
-func inbound(cfg *config.Config, g *gate.Gate) func(*fhir.Node) []fhir.Issue {
+// inbound is the gate before a FHIR source's journal; nil when it is off. found
+// hears of each resource or Bundle that it refuses.
+func inbound(cfg *config.Config, g *gate.Gate, found func()) func(*fhir.Node) []fhir.Issue {
 	if cfg.Gate.Inbound == "off" {
 		return nil
 	}
@@ -17,6 +18,9 @@ func inbound(cfg *config.Config, g *gate.Gate) func(*fhir.Node) []fhir.Issue {
 		var out []fhir.Issue
 		for _, f := range g.Check(n) {
 			out = append(out, fhir.Issue{Severity: "error", Code: issueType(f.Rule), Expression: f.Path, Diagnostics: f.Text + " (" + f.Rule + ")"})
+		}
+		if len(out) > 0 {
+			found()
 		}
 		return out
 	}

@@ -18,19 +18,28 @@ type Replayed struct {
 	Entries, Events, Same int
 	First                 int // number of the first event that differs, from 1
 	ID                    string
+	// Settings is how many configurations were in force over the journal's time;
+	// Other says that the last one is not the one that was given.
+	Settings int
+	Other    bool
 }
 
 // errTrimmed: retention has taken the journal's beginning away.
 var errTrimmed = errors.New("the journal no longer has its first entries, so the records cannot be made again from it")
 
-// Replay makes every event again from the journal of a stopped engine, in a
-// store of its own that is thrown away, and compares the bytes.
-func Replay(ctx context.Context, cfg *config.Config) (*Replayed, error) {
-	old, err := store.Open(cfg.Data, store.Options{})
+// Replay makes every event again from the journal in data of a stopped engine,
+// in a store of its own that is thrown away, and compares the bytes. Each part
+// of the journal is run with the configuration that was in force; with cfg, all
+// of it with that one.
+func Replay(ctx context.Context, data string, cfg *config.Config) (*Replayed, error) {
+	old, err := store.Open(data, store.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open the data (is the engine running?): %w", err)
 	}
 	defer func() { _ = old.Close() }()
+	if old.First() > 1 {
+		return nil, errTrimmed
+	}
 	dir, err := os.MkdirTemp("", "liaison-replay-")
 	if err != nil {
 		return nil, fmt.Errorf("scratch directory: %w", err)
@@ -41,69 +50,117 @@ func Replay(ctx context.Context, cfg *config.Config) (*Replayed, error) {
 		return nil, fmt.Errorf("scratch store: %w", err)
 	}
 	defer func() { _ = again.Close() }()
-	out := &Replayed{}
-	checkpoint, err := old.Number("checkpoint")
+	key, err := engine.SiteKey(data, old)
 	if err != nil {
+		return nil, fmt.Errorf("replay: %w", err)
+	}
+	run := &replay{old: old, again: again, dir: dir, key: key, out: &Replayed{}}
+	if run.end, err = old.Number("checkpoint"); err != nil {
 		return nil, fmt.Errorf("read checkpoint: %w", err)
 	}
-	err = old.Entries(0, func(pos uint64, entry []byte) (bool, error) {
-		if pos > checkpoint {
+	if err := run.all(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return run.out, compare(old, again, run.out)
+}
+
+// A replay is one run over a journal.
+type replay struct {
+	old, again *store.Store
+	dir        string
+	key        []byte
+	end        uint64 // the last entry that has its outcome
+	out        *Replayed
+}
+
+// all runs the parts of the journal one after the other.
+func (r *replay) all(ctx context.Context, cfg *config.Config) error {
+	inForce, err := engine.SettingsIn(r.old)
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	r.out.Settings = len(inForce)
+	if cfg != nil || len(inForce) == 0 {
+		if cfg == nil {
+			cfg = config.Default()
+		}
+		given, err := settingsOf(cfg)
+		if err != nil {
+			return err
+		}
+		r.out.Other = len(inForce) > 0 && !bytes.Equal(given, inForce[len(inForce)-1].Settings)
+		l, err := configured(cfg)
+		if err != nil {
+			return err
+		}
+		return r.part(ctx, l, 1, r.end)
+	}
+	from := uint64(1)
+	for i := range inForce {
+		to := r.end
+		if i+1 < len(inForce) {
+			to = min(to, inForce[i+1].From-1)
+		}
+		if to < from { // replaced before anything was processed with it
+			continue
+		}
+		l, err := settled(inForce[i].Settings)
+		if err != nil {
+			return err
+		}
+		if err := r.part(ctx, l, from, to); err != nil {
+			return err
+		}
+		from = to + 1
+	}
+	return nil
+}
+
+// part runs the entries from one position to another.
+func (r *replay) part(ctx context.Context, l *line, from, to uint64) error {
+	err := r.old.Entries(from, func(pos uint64, entry []byte) (bool, error) {
+		if pos > to {
 			return false, nil
 		}
-		out.Entries++
-		at, err := again.Append(bytes.Clone(entry))
+		r.out.Entries++
+		at, err := r.again.Append(bytes.Clone(entry))
 		if err == nil && at != pos {
 			err = errTrimmed
 		}
 		return true, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
+		return fmt.Errorf("read journal: %w", err)
 	}
-	if err := rerun(ctx, cfg, old, again, dir); err != nil {
-		return nil, err
-	}
-	return out, compare(old, again, out)
-}
-
-func rerun(ctx context.Context, cfg *config.Config, old, again *store.Store, dir string) error {
-	key, err := engine.SiteKey(cfg.Data, old)
+	e, err := engine.New(engine.Config{Dir: r.dir, Window: l.cfg.Redis.Window, RecordBytes: recordLimit(l.cfg), Key: r.key}, r.again, nil, nowhere{}, l.pipelines)
 	if err != nil {
-		return err
-	}
-	lines, _, err := Pipelines(cfg)
-	if err != nil {
-		return err
-	}
-	e, err := engine.New(engine.Config{Dir: dir, Window: cfg.Redis.Window, RecordBytes: recordLimit(cfg), Key: key}, again, nil, nowhere{}, lines)
-	if err != nil {
-		return err
+		return fmt.Errorf("replay: %w", err)
 	}
 	stopped, stop := context.WithCancel(ctx)
 	stop() // the engine drains, and that is all of it
-	return e.Run(stopped)
+	if err := e.Run(stopped); err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	return nil
 }
 
 func compare(old, again *store.Store, out *Replayed) error {
-	made := map[uint64][]byte{}
-	err := again.Outbox(0, func(n uint64, event []byte) (bool, error) {
-		made[n] = bytes.Clone(event)
-		return true, nil
-	})
-	if err != nil {
-		return fmt.Errorf("read events: %w", err)
-	}
-	err = old.Outbox(0, func(n uint64, event []byte) (bool, error) {
+	err := old.Outbox(0, func(n uint64, event []byte) (bool, error) {
 		out.Events++
-		if bytes.Equal(event, made[n]) {
+		made, err := again.Event(n)
+		switch {
+		case err != nil:
+			return false, err
+		case bytes.Equal(event, made):
 			out.Same++
-		} else if out.First == 0 {
+		case out.First == 0:
 			out.First = int(n)
+			out.ID, err = engine.EventID(event)
 		}
-		return true, nil
+		return true, err
 	})
 	if err != nil {
-		return fmt.Errorf("read events: %w", err)
+		return fmt.Errorf("compare events: %w", err)
 	}
 	return nil
 }
