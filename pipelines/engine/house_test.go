@@ -1,0 +1,252 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/engine"
+)
+
+// A failed fsync ends the process with its reason; nothing is answered after
+// it, and the restart has all that was answered before.
+func TestFailedSync(t *testing.T) {
+	h := newHouse(t)
+	disk := h.fs.(*vfs.MemFS)
+	var broken atomic.Bool
+	h.fs = errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo) {
+			return errors.New("the disk is gone")
+		}
+		return nil
+	}))
+	ended := make(chan string, 64)
+	forever := make(chan struct{})
+	h.fatal = func(format string, args ...any) { // as a process that ends: it does not return
+		ended <- fmt.Sprintf(format, args...)
+		<-forever
+	}
+	h.open()
+	for n := range 20 {
+		h.send(adt(fmt.Sprintf("C%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+	}
+	broken.Store(true)
+	var answered atomic.Int64
+	for n := range 8 {
+		go func() {
+			if _, err := h.accept(adt(fmt.Sprintf("D%d", n), "4100001", "Late")); err == nil {
+				answered.Add(1)
+			}
+		}()
+	}
+	select {
+	case reason := <-ended:
+		require.Contains(t, reason, "the disk is gone")
+	case <-time.After(patience):
+		require.Fail(t, "the process goes on after a failed fsync")
+	}
+	require.Zero(t, answered.Load(), "answered after a failed fsync")
+	old := h.engine
+	h.fs, h.fatal = disk.CrashClone(vfs.CrashCloneCfg{}), newHouse(t).fatal
+	h.open().run()
+	h.drained()
+	require.NotSame(t, old, h.engine)
+	have := 0
+	require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error {
+		if strings.HasPrefix(f.ControlID, "C") {
+			have++
+		}
+		return nil
+	}))
+	require.Equal(t, 20, have)
+	require.Zero(t, answered.Load())
+}
+
+// Below the watermark nothing is taken; above it goes on by itself.
+func TestFreeSpace(t *testing.T) {
+	h := newHouse(t)
+	var free atomic.Uint64
+	free.Store(1 << 30)
+	h.cfg.FreeSpace = 1 << 20
+	h.cfg.Free = func(string) (uint64, error) { return free.Load(), nil }
+	h.open().run()
+	first := h.send(adt("C1", "4100001", "Abbott"))
+	free.Store(1<<20 - 1)
+	var err error
+	n := 0
+	refused := func() bool {
+		n++
+		_, err = h.accept(adt(fmt.Sprintf("F%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+		return err != nil
+	}
+	require.Eventually(t, refused, patience, time.Millisecond)
+	require.ErrorIs(t, err, pipelines.ErrFull)
+	require.Equal(t, pipelines.Published, h.outcome(first).Status, "what was taken goes on")
+	free.Store(1 << 20)
+	require.Eventually(t, func() bool {
+		receipt, err := h.accept(adt(fmt.Sprintf("F%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+		return err == nil && !receipt.Duplicate
+	}, patience, time.Millisecond, "what was refused is no duplicate when it comes again")
+	h.drained()
+}
+
+// kept are the entries of the journal, and the events of the outbox.
+func (h *house) kept() (messages []uint64, events int) {
+	h.t.Helper()
+	require.NoError(h.t, h.engine.Journal(0, func(f *engine.Fate) error {
+		if f.Source != "" {
+			messages = append(messages, f.Sequence)
+		}
+		return nil
+	}))
+	require.NoError(h.t, h.store.Outbox(0, func(uint64, []byte) (bool, error) { events++; return true, nil }))
+	return messages, events
+}
+
+// What is older than is kept goes, outcomes and events with it; the window of
+// deduplication is not shortened by that, nor what is in quarantine lost.
+func TestRetentionByAge(t *testing.T) {
+	h := newHouse(t)
+	h.cfg.Retention, h.cfg.Window = time.Hour, 100*time.Hour
+	clock := h.clocked()
+	h.open().run()
+	held := h.send(poison("P", "4100009"))
+	old := h.send(adt("OLD", "4100001", "Abbott"))
+	h.drained()
+	clock.move(45 * time.Minute)
+	young := h.send(adt("YOUNG", "4100002", "Baker"))
+	h.drained()
+	clock.move(30 * time.Minute)
+	require.Eventually(t, func() bool { list, _ := h.kept(); return len(list) == 1 }, patience, time.Millisecond)
+	list, events := h.kept()
+	require.Equal(t, []uint64{young}, list)
+	require.Equal(t, len(h.outcome(young).Events), events)
+	require.Equal(t, pipelines.Outcome{Status: pipelines.Duplicate, Of: old}, h.outcomeOf(adt("OLD", "4100001", "Abbott")))
+	require.Equal(t, "undecodable", h.outcome(held).Reason, "its outcome is known as long as it is held")
+	require.Len(t, h.held(), 1)
+	retried, err := h.engine.Retry(held, adt("P", "4100009", "Mueller"), "somebody")
+	require.NoError(t, err)
+	require.Equal(t, pipelines.Published, h.outcome(retried).Status)
+}
+
+// The journal stays under its size; an event that is not on Kafka keeps its
+// message and all behind it, however large.
+func TestRetentionBySize(t *testing.T) {
+	h := newHouse(t)
+	h.cfg.RetentionSize, h.cfg.Batch = 20_000, 4
+	h.open().run()
+	h.feed(0, 200)
+	h.drained()
+	require.Eventually(t, func() bool { return h.store.JournalBytes() <= 20_000 }, patience, time.Millisecond)
+	list, events := h.kept()
+	require.Greater(t, len(list), 20, "and it keeps what has room")
+	made := 0
+	for _, pos := range list {
+		made += len(h.outcome(pos).Events)
+	}
+	require.Equal(t, made, events, "events stay exactly as long as their messages")
+	require.EqualValues(t, h.store.JournalBytes(), h.metric("liaison_journal_bytes"))
+	h.log.stop()
+	h.feed(200, 200)
+	require.Eventually(t, func() bool { tail, done, _, _ := h.engine.Progress(); return tail == done }, patience, time.Millisecond)
+	require.Greater(t, h.store.JournalBytes(), int64(60_000))
+	_, unpublished := h.kept()
+	require.GreaterOrEqual(t, unpublished, 200)
+	h.restart()
+	require.Greater(t, h.store.JournalBytes(), int64(60_000))
+	h.log.start()
+	h.drained()
+	require.Eventually(t, func() bool { return h.store.JournalBytes() <= 20_000 }, patience, time.Millisecond)
+	require.Len(t, once(h.log.all()), len(h.log.all()))
+	h.log.inOrder(t)
+}
+
+// The configuration in force is in the journal when it changes, from where on
+// it holds, and the clock is, while messages come; both are listed, and say
+// nothing to the next start when they are the same.
+func TestSettingsAndTicks(t *testing.T) {
+	h := newHouse(t)
+	h.cfg.Window = 64 * time.Minute // a tick each minute
+	clock := h.clocked()
+	h.cfg.Settings = []byte(`{"tables":"one"}`)
+	h.open().run()
+	h.outcomeOf(adt("C1", "4100001", "Abbott"))
+	h.restart()
+	h.restart()
+	list := func(kind string) (out []engine.Fate) {
+		require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error {
+			if f.Message == kind {
+				out = append(out, *f)
+			}
+			return nil
+		}))
+		return out
+	}
+	require.Len(t, list("settings"), 1)
+	before := len(list("tick"))
+	require.LessOrEqual(t, before, 1, "the clock of the first restart")
+	h.stop()
+	h.open()
+	waiting := h.send(adt("C2", "4100001", "Baker")) // the old settings' last message has no outcome yet
+	require.NoError(t, h.store.Close())
+	h.cfg.Settings = []byte(`{"tables":"two"}`)
+	h.open().run()
+	h.outcome(waiting)
+	settings := list("settings")
+	require.Len(t, settings, 2)
+	require.Equal(t, waiting, settings[1].About, "in force from the first message without an outcome on")
+	_, raw, err := h.engine.Show(settings[1].Sequence)
+	require.NoError(t, err)
+	require.Equal(t, `{"tables":"two"}`, string(raw))
+	for n := range 5 {
+		clock.move(time.Minute)
+		h.outcomeOf(adt(fmt.Sprintf("T%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+		require.Eventually(t, func() bool { return len(list("tick")) == before+n+1 }, patience, time.Millisecond)
+	}
+	h.stop() // silence: starts without a message behind the last tick add nothing
+	for range 3 {
+		clock.move(10 * time.Minute)
+		h.open().run()
+		h.stop()
+	}
+	h.open().run()
+	require.Len(t, list("tick"), before+5)
+	inForce, err := engine.SettingsIn(h.store)
+	require.NoError(t, err)
+	require.Len(t, inForce, 2)
+}
+
+// Many senders at once, a reader of the journal and of the metrics beside
+// them: everything is answered once, and all of it has an outcome.
+func TestManySenders(t *testing.T) {
+	h := newHouse(t).open().run()
+	var group sync.WaitGroup
+	for sender := range 8 {
+		group.Go(func() {
+			for n := range 40 {
+				if _, err := h.accept(adt(fmt.Sprintf("S%dN%d", sender, n), fmt.Sprint(4100000+n%3), fmt.Sprintf("Name%d", sender))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Go(func() {
+		for range 20 {
+			h.metric("liaison_journal_pending")
+			_ = h.engine.Journal(0, func(*engine.Fate) error { return nil })
+		}
+	})
+	group.Wait()
+	h.drained()
+	require.EqualValues(t, 320, h.metric("liaison_received_total"))
+	h.log.inOrder(t)
+}

@@ -1,0 +1,199 @@
+package engine_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/engine"
+)
+
+func (h *house) held() []*engine.Held {
+	h.t.Helper()
+	var out []*engine.Held
+	require.NoError(h.t, h.engine.Quarantined(func(held *engine.Held) error { out = append(out, held); return nil }))
+	return out
+}
+
+// What cannot go on is held with reason and place, once, and what is around
+// it goes on: tried as it is it is held again, edited it makes its records,
+// dropped it is gone.
+func TestRetryEditDrop(t *testing.T) {
+	h := newHouse(t).open().run()
+	first, second := h.send(poison("C1", "4100001")), h.send(poison("C2", "4100002"))
+	good := h.send(adt("C3", "4100003", "Cole"))
+	require.Equal(t, pipelines.Outcome{Status: pipelines.Quarantined, Reason: "undecodable", Place: "PID-5.1"}, h.outcome(first))
+	require.Equal(t, pipelines.Published, h.outcome(good).Status)
+	list := h.held()
+	require.Len(t, list, 2)
+	require.Equal(t, first, list[0].Position)
+	require.Equal(t, pipelines.Undecodable, list[0].Reason)
+	require.Nil(t, list[0].Raw, "a list carries no bytes")
+	shown, err := h.engine.ShowQuarantined(first)
+	require.NoError(t, err)
+	require.Equal(t, poison("C1", "4100001"), shown.Raw)
+
+	again, err := h.engine.Retry(first, nil, "somebody")
+	require.NoError(t, err)
+	require.Equal(t, pipelines.Quarantined, h.outcome(again).Status)
+	require.Equal(t, 2, h.held()[0].Attempts)
+
+	worse, err := h.engine.Retry(first, adt("C1", "4100001", "M\xfcller-Wolf"), "somebody")
+	require.NoError(t, err)
+	require.Equal(t, pipelines.Quarantined, h.outcome(worse).Status)
+	shown, err = h.engine.ShowQuarantined(first)
+	require.NoError(t, err)
+	require.Equal(t, adt("C1", "4100001", "M\xfcller-Wolf"), shown.Raw, "the edit is kept to go on from")
+
+	edited, err := h.engine.Retry(first, adt("C1", "4100001", "Mueller"), "somebody")
+	require.NoError(t, err)
+	o := h.outcome(edited)
+	require.Equal(t, pipelines.Published, o.Status)
+	require.Equal(t, o, h.outcome(first), "the message has the outcome of its retry")
+	require.Equal(t, pipelines.Outcome{Status: pipelines.Duplicate, Of: edited}, h.outcomeOf(adt("C1", "4100001", "Mueller")), "the sender mends it too")
+	require.Equal(t, pipelines.Duplicate, h.outcomeOf(poison("C1", "4100001")).Status, "the message itself, sent again")
+
+	_, err = h.engine.Drop(second, "somebody", "sent again by the sender")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(h.held()) == 0 }, patience, 1e6)
+	require.Equal(t, "dropped", h.outcome(second).Reason)
+	_, err = h.engine.Retry(second, nil, "somebody")
+	require.Error(t, err, "nothing is left to try")
+	_, err = h.engine.Drop(first, "somebody", "twice")
+	require.Error(t, err)
+}
+
+// A repeat of a message in quarantine is another try of it, however it comes:
+// once the tables are mended it goes on, and then counts once.
+func TestRepeatOfQuarantined(t *testing.T) {
+	for _, way := range []string{"in one batch", "one by one", "with a restart after each"} {
+		t.Run(way, func(t *testing.T) {
+			h := newHouse(t)
+			var broken atomic.Bool
+			broken.Store(true)
+			h.gate = func(*tables.Result) (string, string) {
+				if broken.Load() {
+					return "Patient.name", "not as we want it"
+				}
+				return "", ""
+			}
+			message := adt("C1", "4100001", "Abbott")
+			at := ways[way](h, [][]byte{message, message})
+			first := h.outcome(at[0])
+			require.Equal(t, pipelines.Outcome{Status: pipelines.Quarantined, Reason: "invalid-fhir", Place: "Patient.name"}, first)
+			require.Equal(t, pipelines.Outcome{Status: pipelines.Duplicate, Of: at[0]}, h.outcome(at[1]))
+			require.Len(t, h.held(), 1)
+			require.Equal(t, 2, h.held()[0].Attempts)
+			broken.Store(false)
+			tried := h.send(message)
+			require.Equal(t, pipelines.Published, h.outcome(tried).Status)
+			require.Equal(t, h.outcome(tried), h.outcome(at[0]))
+			require.Empty(t, h.held())
+			require.Equal(t, pipelines.Duplicate, h.outcomeOf(message).Status)
+		})
+	}
+}
+
+// A fault of the program is kept to the message that meets it, wherever it
+// strikes, and the message is held.
+func TestPanicIsKeptToItsMessage(t *testing.T) {
+	for _, where := range []string{"prepare", "fold"} {
+		t.Run(where, func(t *testing.T) {
+			h := newHouse(t)
+			var calls atomic.Int64
+			h.cfg.Failpoint = func(name string) {
+				if name == where && calls.Add(1) == 3 {
+					panic("Abbott-Secret")
+				}
+			}
+			h.cfg.Workers = 1
+			h.open()
+			var at []uint64
+			for n := range 6 {
+				at = append(at, h.send(adt(fmt.Sprintf("C%d", n), fmt.Sprint(4100000+n), "Abbott")))
+			}
+			h.run().drained()
+			for n, pos := range at {
+				if n == 2 {
+					require.Equal(t, pipelines.Outcome{Status: pipelines.Quarantined, Reason: "panic"}, h.outcome(pos))
+				} else {
+					require.Equal(t, pipelines.Published, h.outcome(pos).Status)
+				}
+			}
+			require.NotContains(t, h.held()[0].Text, "Secret")
+			again, err := h.engine.Retry(at[2], nil, "somebody")
+			require.NoError(t, err)
+			require.Equal(t, pipelines.Published, h.outcome(again).Status)
+		})
+	}
+	t.Run("gate", func(t *testing.T) {
+		h := newHouse(t)
+		h.gate = func(r *tables.Result) (string, string) {
+			if strings.Contains(string(r.AppendBundle(nil)), "Baker") {
+				panic("a fault")
+			}
+			return "", ""
+		}
+		h.open().run()
+		bad, good := h.send(adt("C1", "4100001", "Baker")), h.send(adt("C2", "4100002", "Cole"))
+		require.Equal(t, "panic", h.outcome(bad).Reason)
+		require.Equal(t, pipelines.Published, h.outcome(good).Status)
+	})
+}
+
+// One message in five cannot go on. Each of them is held once, with a reason
+// of the list, and all the others are published in their order.
+func TestPoisonDoesNotStopTheRest(t *testing.T) {
+	h := newHouse(t).open().run()
+	bad := [][]byte{
+		poison("P", "4100001"),
+		[]byte("MSH|^~\\&|ADT1|ALDER|||20260310120000||QQQ^Q99|P|P|2.5.1\rPID|1||1\r"),
+		[]byte("MSH|^~\\&|ADT1|ALDER|||20260310120000||QQQ^Q98|P|P|2.5.1\r" + strings.Repeat("ZZZ|1|x\r", 5000)),
+	}
+	held := map[uint64]bool{}
+	var good []uint64
+	for n := range 100 {
+		if n%5 == 4 {
+			message := []byte(strings.Replace(string(bad[n/5%len(bad)]), "|P|P|", fmt.Sprintf("|P%d|P|", n), 1))
+			held[h.send(message)] = true
+			continue
+		}
+		good = append(good, h.send(adt(fmt.Sprintf("C%d", n), "4100009", fmt.Sprintf("Name%d", n))))
+	}
+	h.drained()
+	var versions []uint64
+	for _, pos := range good {
+		o := h.outcome(pos)
+		require.Equal(t, pipelines.Published, o.Status)
+		versions = append(versions, h.log.record(t, o.Events[0]).Version)
+	}
+	require.True(t, slices.IsSorted(versions))
+	for pos := range held {
+		require.Equal(t, pipelines.Quarantined, h.outcome(pos).Status)
+	}
+	for _, one := range h.held() {
+		require.True(t, held[one.Position])
+		require.Contains(t, pipelines.Reasons(), one.Reason)
+		require.Equal(t, 1, one.Attempts)
+	}
+	require.Len(t, h.held(), len(held))
+	require.EqualValues(t, len(held), h.metric("liaison_quarantined_total"))
+}
+
+// The documented list of reasons is the list.
+func TestReasonsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	for reason, cure := range pipelines.Reasons() {
+		require.Contains(t, string(text), "`"+string(reason)+"`")
+		require.Contains(t, string(text), cure)
+	}
+	require.Equal(t, len(pipelines.Reasons()), strings.Count(string(text), "\n| `")-strings.Count(string(text), "\n| `liaison_")-strings.Count(string(text), "\n| `t:"))
+}
