@@ -140,7 +140,8 @@ const ControlIDReuse = "control-id-reuse"
 // A Publisher writes to Kafka. Publish returns when every event stands on the
 // partition in order, acknowledged by all in-sync replicas; it retries what may
 // pass until ctx is done. An error with *LogLost in its chain says that the
-// partition's tail is gone. One call a partition at a time.
+// partition's tail is gone. One call a partition at a time. The events' bytes are
+// good until Publish returns.
 type Publisher interface {
 	Publish(ctx context.Context, topic string, partition int32, events []OutboxEvent) (baseOffset int64, err error)
 	Partitions(ctx context.Context, topic string) (int32, error)

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,10 @@ func (l *log) Publish(ctx context.Context, topic string, partition int32, events
 	}
 	tp := pipelines.TopicPartition{Topic: topic, Partition: partition}
 	base := int64(len(l.parts[tp]))
-	l.parts[tp] = append(l.parts[tp], events...)
+	for _, ev := range events {
+		ev.Key, ev.Value = bytes.Clone(ev.Key), bytes.Clone(ev.Value)
+		l.parts[tp] = append(l.parts[tp], ev)
+	}
 	return base, nil
 }
 
