@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -28,10 +30,16 @@ import (
 
 const asProgram = "LIAISON_TEST_AS_PROGRAM"
 
+// killSeed lets a run of TestKilled be repeated: -seed N, as the failed run printed it.
+var killSeed = flag.Uint64("seed", 0, "seed of the instants at which TestKilled kills; 0: a new one")
+
 // TestMain lets the test's binary be the program that a test kills.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if file := os.Getenv(onBadDisk); file != "" {
+		os.Exit(runOnBadDisk(file, os.Args[1], os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -47,10 +55,17 @@ type process struct {
 // spawn starts `liaison run` and returns when it serves.
 func spawn(t *testing.T, file, data string) *process {
 	t.Helper()
+	cmd := exec.Command(os.Args[0], "run", "--config", file)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return start(t, cmd, data)
+}
+
+// start starts a process and returns when it serves.
+func start(t *testing.T, cmd *exec.Cmd, data string) *process {
+	t.Helper()
 	name := filepath.Join(data, "addresses.json")
 	_ = os.Remove(name)
-	p := &process{t: t, cmd: exec.Command(os.Args[0], "run", "--config", file)}
-	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	p := &process{t: t, cmd: cmd}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
@@ -98,8 +113,8 @@ func feedUntilDead(ctx context.Context, address string, templates []load.Templat
 // kill -9 at 20 random instants under load: what was acknowledged has its
 // outcome, no event id has two texts, and versions have no gap.
 func TestKilled(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := cmp.Or(*killSeed, uint64(time.Now().UnixNano()))
+	t.Logf("again with -seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	data := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.MkdirAll(data, 0o700))

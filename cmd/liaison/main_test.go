@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,16 +35,22 @@ func liaison(t *testing.T, args ...string) (code int, out, errs string) {
 // serving runs an App; stop drains and closes it.
 func serving(t *testing.T, cfg *config.Config) (a *app.App, stop func()) {
 	t.Helper()
-	a, err := app.New(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	return servingWith(t, cfg, slog.New(slog.DiscardHandler), nil)
+}
+
+// servingWith is serving with a log and a fault test's seams.
+func servingWith(t *testing.T, cfg *config.Config, log *slog.Logger, seams *app.Seams) (a *app.App, stop func()) {
+	t.Helper()
+	a, err := app.New(t.Context(), cfg, log, seams)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	require.NoError(t, a.Ready(t.Context()))
-	return a, func() {
+	return a, sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-done)
-	}
+	})
 }
 
 // sendAll sends messages over one connection, each of them acknowledged.

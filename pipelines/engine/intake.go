@@ -173,8 +173,10 @@ func (p *Pipeline) admit(m *pipelines.Message) (id identity, err error) {
 	if !slices.Contains(p.ProcessingIDs, processing) && (processing != "P" || len(p.ProcessingIDs) > 0) {
 		return id, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id"}
 	}
-	if p.Application != "" && p.Application != head.ReceivingApplication || p.Facility != "" && p.Facility != head.ReceivingFacility {
-		return id, &pipelines.Refused{Code: "AR", Condition: "103", Place: "MSH-5", Reason: "addressed to another receiver"}
+	for _, r := range []struct{ place, want, have string }{{"MSH-5", p.Application, head.ReceivingApplication}, {"MSH-6", p.Facility, head.ReceivingFacility}} {
+		if r.want != "" && r.want != r.have {
+			return id, &pipelines.Refused{Code: "AR", Condition: "103", Place: r.place, Reason: "addressed to another receiver"}
+		}
 	}
 	return identifyV2(m, msg), nil
 }

@@ -49,6 +49,7 @@ type Seams struct {
 	Failpoint func(name string)
 	Free      func(dir string) (uint64, error) // free bytes of the data's volume
 	FS        store.FS                         // of the store
+	Clock     func() time.Time                 // when messages are received
 }
 
 // New opens everything that the configuration names: files, ports, the store.
@@ -95,7 +96,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 	}
 	a.engine, err = engine.New(engine.Config{
 		Dir: cfg.Data, Window: cfg.Redis.Window, Retention: cfg.Retention.Journal, RetentionSize: int64(cfg.Retention.JournalBytes),
-		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Settings: inForce, Failpoint: seams.Failpoint, Free: seams.Free, Log: log, Registry: reg,
+		FreeSpace: uint64(cfg.FreeSpace), RecordBytes: recordLimit(cfg), Key: key, Settings: inForce, Failpoint: seams.Failpoint, Free: seams.Free, Clock: seams.Clock, Log: log, Registry: reg,
 	}, data, filter, publisher, lines)
 	if err != nil {
 		return nil, err
