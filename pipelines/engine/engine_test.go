@@ -38,6 +38,7 @@ type log struct {
 	parts   map[pipelines.TopicPartition][]pipelines.OutboxEvent
 	refuse  map[string]error // by topic
 	down    chan struct{}    // closed when it is back; nil: it is up
+	before  func()           // called before each append, with nothing held
 }
 
 func newLog() *log {
@@ -71,6 +72,9 @@ func (l *log) up(ctx context.Context) error {
 func (l *log) Publish(ctx context.Context, topic string, partition int32, events []pipelines.OutboxEvent) (int64, error) {
 	if err := l.up(ctx); err != nil {
 		return -1, err
+	}
+	if l.before != nil {
+		l.before()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,6 +121,17 @@ func (l *log) ReadFrom(_ context.Context, topic string, partition int32, from in
 }
 
 func (l *log) Close() error { return nil }
+
+// copied is the log as it stands.
+func (l *log) copied() *log {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := newLog()
+	for tp, list := range l.parts {
+		out.parts[tp] = slices.Clone(list)
+	}
+	return out
+}
 
 // ids are the event ids of a topic, partition by partition.
 func (l *log) ids(topic string) []string {
