@@ -38,7 +38,15 @@ func standing() func() time.Time {
 	return func() time.Time { return now }
 }
 
-// feedDay sends the messages of a hospital's day, each answered positively.
+// morning is the first part of a hospital's day.
+func morning(t *testing.T) []testdata.Message {
+	t.Helper()
+	messages, err := testdata.Day()
+	require.NoError(t, err)
+	return messages[:len(messages)*2/5]
+}
+
+// feedDay sends messages of a hospital's day, each answered positively.
 func feedDay(t *testing.T, a *app.App, messages []testdata.Message) {
 	t.Helper()
 	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]int{}}
@@ -135,13 +143,12 @@ func spoil(t *testing.T, m *miniredis.Miniredis) {
 	}
 }
 
-// The day, and the day again, with a Redis that works, that is slow, that is
+// A morning, and the morning again, with a Redis that works, that is slow, that is
 // not there, and that evicts, is flushed and holds what others wrote: the
 // records are the same byte for byte, and none is made twice. Only the
 // positions in the journal tell how much a working one spared.
 func TestRedisChangesNoResult(t *testing.T) {
-	messages, err := testdata.Day()
-	require.NoError(t, err)
+	messages := morning(t)
 	clock := standing()
 	runWith := func(t *testing.T, address string, between func()) (texts map[string]string, appended uint64) {
 		cfg := embeddedConfig(t)
@@ -155,7 +162,7 @@ func TestRedisChangesNoResult(t *testing.T) {
 		feedDay(t, a, messages)
 		texts = settledOn(t, a)
 		tail, _, after, _ := a.Engine().Progress()
-		require.Equal(t, events, after, "a repeated day makes no event")
+		require.Equal(t, events, after, "what is repeated makes no event")
 		require.Len(t, texts, int(events))
 		return texts, tail
 	}
@@ -208,8 +215,7 @@ func withoutPosition(text string) string {
 // published, in order, the same as with a broker that was never away. A broker
 // that was emptied gets everything again.
 func TestBrokerAway(t *testing.T) {
-	messages, err := testdata.Day()
-	require.NoError(t, err)
+	messages := morning(t)
 	clock := standing()
 	steady := embeddedConfig(t)
 	a, stop := servingWith(t, steady, slog.New(slog.DiscardHandler), &app.Seams{Clock: clock})
