@@ -443,6 +443,9 @@ func checkCalls(e expr) error {
 		if n >= 0 && n != len(t.args) || n < 0 && len(t.args) == 0 {
 			return fmt.Errorf("%s() takes %d arguments", t.text, n)
 		}
+		if err := checkFields(t); err != nil {
+			return err
+		}
 		for _, a := range t.args {
 			if err := checkCalls(a); err != nil {
 				return err

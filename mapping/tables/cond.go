@@ -224,7 +224,7 @@ func (p *condParser) differ() (cond, error) {
 		}
 	}
 	inner, ok := strings.CutSuffix(strings.TrimPrefix(text, "("), ")")
-	if !ok || text[0] != '(' {
+	if !ok || !strings.HasPrefix(text, "(") {
 		return nil, fmt.Errorf("expected differ(TIME, TIME)")
 	}
 	var args []expr

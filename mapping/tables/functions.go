@@ -3,7 +3,6 @@ package tables
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"math"
 	"strconv"
 	"strings"
 
@@ -85,23 +84,8 @@ func call(f *frame, t *term) string {
 				return s
 			}
 		}
-	case "minutes":
-		n, ok := r.minutes(use(t.args[0].value(f)), t.args[1].value(f))
-		if ok {
-			return strconv.Itoa(n)
-		}
-	case "offset":
-		if n, ok := r.span(use(t.args[0].value(f)), t.args[1].value(f)); ok {
-			return strconv.Itoa(n)
-		}
-	case "end":
-		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1)
-	case "after":
-		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), math.MinInt)
-	case "earliest":
-		return f.earliest(t.args)
-	case "finish":
-		return f.finish(t.args)
+	case "minutes", "offset", "end", "after", "earliest", "finish":
+		return f.timing(t)
 	case "phone":
 		return r.phone(t.args[0].value(f))
 	case "join":
@@ -201,21 +185,6 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 		out = "urn:x-liaison:ns:" + escapeURN(id)
 	}
 	return out
-}
-
-// minutes reads a duration as whole minutes, at least one.
-func (r *run) minutes(amount string, unit hl7v2.Value) (int, bool) {
-	n, ok := r.span(amount, unit)
-	return n, ok && n > 0
-}
-
-// startOf gives the time that a computed end counts from; it is not marked as
-// read, because its own rule says where it goes.
-func startOf(f *frame, e *expr) string {
-	before := len(f.run.used)
-	text := e.text(f)
-	f.run.used = f.run.used[:before]
-	return text
 }
 
 // phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.

@@ -56,6 +56,7 @@ func FuzzMap(f *testing.F) {
 
 // Whatever an overlay holds: tables or an error with file and line.
 func FuzzLoad(f *testing.F) {
+	f.Add("add PID to Patient: |\n  warn w \"t\" if differ(PID-7, earliest(AIS-4)) and unread(PID-8)\n  key PID-3.1 if PID-8 = \"F\"\n  finish(AIS-4, \"x\", SCH-9) -> birthDate if differ")
 	f.Add("PID to Patient: |\n  PID-5 -> name as XPN\n")
 	f.Add("add: ADT_*\nmake: |\n  ZPD -> patient\n---\nZPD to Patient: |\n  ZPD-1 -> extension(x).valueString if valued(ZPD-1) and not (ZPD-2 in (\"a\", \"b\"))\n")
 	f.Add("structure: X\nsyntax: \"MSH [{PID}]\"\ntriggers: |\n  X^Y\n")

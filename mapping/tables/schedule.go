@@ -2,12 +2,64 @@ package tables
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
+
+// timing computes what depends on times and amounts of time.
+func (f *frame) timing(t *term) string {
+	r := f.run
+	switch t.text {
+	case "minutes", "offset":
+		amount := t.args[0].value(f).FirstLeaf()
+		if !amount.Valued() {
+			return ""
+		}
+		r.used = append(r.used, amount)
+		n, ok := r.span(r.text(amount), t.args[1].value(f))
+		if !ok || t.text == "minutes" && n < 1 {
+			return ""
+		}
+		return strconv.Itoa(n)
+	case "end":
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1)
+	case "after":
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), math.MinInt)
+	case "earliest":
+		return f.earliest(t.args)
+	default:
+		return f.finish(t.args)
+	}
+}
+
+// checkFields sees that what looks at fields of the whole message names some.
+func checkFields(t term) error {
+	if t.text != "earliest" && t.text != "finish" {
+		return nil
+	}
+	for _, a := range t.args {
+		if len(a.terms) != 1 || a.terms[0].kind != termRef || a.terms[0].ref.segment == "" {
+			return fmt.Errorf("%s() takes fields such as AIS-4", t.text)
+		}
+	}
+	if t.text == "finish" && len(t.args)%3 != 0 {
+		return fmt.Errorf("finish() takes a start, an amount and a unit, and again")
+	}
+	return nil
+}
+
+// startOf gives the time that a computed end counts from; it is not marked as
+// read, because its own rule says where it goes.
+func startOf(f *frame, e *expr) string {
+	before := len(f.run.used)
+	text := e.text(f)
+	f.run.used = f.run.used[:before]
+	return text
+}
 
 // earliest gives the earliest time that the named fields hold anywhere in the
 // message, as it was sent: of several services and resources, that of the first
