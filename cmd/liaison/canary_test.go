@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +94,7 @@ func TestPatientsDoNotLeak(t *testing.T) {
 	require.NoError(t, err)
 	cfg.Redis.Address = store.Addr()
 	cfg.Gate.Outbound, cfg.Gate.Sample = "sample", 1
+	cfg.Sources[0].SilentAfter = time.Hour
 	log := &locked{}
 	a, stop := servingWith(t, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), nil)
 	defer stop()
@@ -122,7 +125,9 @@ func TestPatientsDoNotLeak(t *testing.T) {
 	require.Contains(t, held, "undecodable")
 	clean("quarantine", held)
 	clean("journal", string(get(t, operations+"/journal")))
-	clean("metrics", string(get(t, operations+"/metrics")))
+	metrics := string(get(t, operations+"/metrics"))
+	clean("metrics", metrics)
+	documented(t, metrics)
 	code, out, errs := liaison(t, "quarantine", "retry", "999999", "--server", a.Addresses()["operations"])
 	require.NotZero(t, code)
 	clean("an operator's mistake", out+errs)
@@ -149,6 +154,42 @@ func TestPatientsDoNotLeak(t *testing.T) {
 	stop()
 	require.NotEmpty(t, log.String())
 	clean("log", log.String())
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// documented checks that the list of metrics in pipelines/README.md is what is
+// served.
+func documented(t *testing.T, served string) {
+	t.Helper()
+	text, err := os.ReadFile("../../pipelines/README.md")
+	require.NoError(t, err)
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(liaison_[a-z_]+)`").FindAllStringSubmatch(string(text), -1) {
+		listed[m[1]] = true
+	}
+	require.NotEmpty(t, listed)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (liaison_[a-z_]+) `).FindAllStringSubmatch(served, -1) {
+		require.True(t, listed[m[1]], "%s is not documented", m[1])
+		delete(listed, m[1])
+	}
+	require.Empty(t, listed, "documented, but not served")
+}
+
+// A feed that falls silent is seen, and seen to be back.
+func TestSilentFeed(t *testing.T) {
+	cfg := embeddedConfig(t)
+	cfg.Sources[0].SilentAfter = 200 * time.Millisecond
+	a, stop := serving(t, cfg)
+	defer stop()
+	silent := func() bool { return metricOf(t, a, "liaison_source_silent") == "1" }
+	require.Eventually(t, silent, 20*time.Second, 10*time.Millisecond)
+	n := 0
+	require.Eventually(t, func() bool {
+		n++
+		sendAll(t, a.Addresses()["source:adt"], update(fmt.Sprintf("C%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+		return !silent()
+	}, 20*time.Second, time.Millisecond)
+	require.Eventually(t, silent, 20*time.Second, 10*time.Millisecond)
 	http.DefaultClient.CloseIdleConnections()
 }
 

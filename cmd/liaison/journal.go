@@ -127,6 +127,12 @@ func journalList(o *operator) *cobra.Command {
 				if f.Reason != "" {
 					line += " (" + f.Reason + " " + f.Place + ")"
 				}
+				if f.About != 0 {
+					line += fmt.Sprintf("  about %d", f.About)
+				}
+				for _, flag := range f.Flags {
+					line += "  " + flag
+				}
 				return line + fmt.Sprintf("  %d events", len(f.Events))
 			})
 		},
