@@ -20,8 +20,11 @@ import (
 	"github.com/liaison-health/liaison/pipelines/store"
 )
 
-// batchBytes is how much is published at once.
-const batchBytes = 4 << 20
+// How much is published at once.
+const (
+	batchBytes  = 4 << 20
+	batchEvents = 1024
+)
 
 // A stored event is what the outbox holds: topic and Kafka record.
 type storedEvent struct {
@@ -203,7 +206,7 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		count++
 		if e.skip[ev.ID] {
 			skipped = append(skipped, ev.ID)
-			return count < 1024, nil
+			return count < batchEvents, nil
 		}
 		partitions, err := e.publisher.Partitions(ctx, ev.topic)
 		if err != nil {
@@ -213,12 +216,12 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		h.Write(ev.Key)
 		tp := pipelines.TopicPartition{Topic: ev.topic, Partition: int32(h.Sum32() % uint32(max(partitions, 1)))}
 		if !e.offsets.lacks(n, partitionName(tp.Topic, tp.Partition)) {
-			return count < 1024, nil
+			return count < batchEvents, nil
 		}
 		groups[tp] = append(groups[tp], ev.OutboxEvent)
 		received = append(received, ev.received)
 		size += len(data)
-		return count < 1024 && size < batchBytes, nil
+		return count < batchEvents && size < batchBytes, nil
 	})
 	if err != nil || count == 0 {
 		return 0, err

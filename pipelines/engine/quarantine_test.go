@@ -187,6 +187,39 @@ func TestPoisonDoesNotStopTheRest(t *testing.T) {
 	require.EqualValues(t, len(held), h.metric("liaison_quarantined_total"))
 }
 
+// A journal entry that is not as it was written, and a merge that cannot go on,
+// stop nothing: both are held, and listed among the others.
+func TestDamage(t *testing.T) {
+	h := newHouse(t).open()
+	first := h.send(adt("C1", "4100001", "Abbott"))
+	damaged, err := h.store.Append([]byte("{\"t\":\"message\",\"h\":\"00\"}\nMSH|Quetzal"))
+	require.NoError(t, err)
+	none, err := h.store.Append([]byte("no header"))
+	require.NoError(t, err)
+	last := h.send(adt("C2", "4100002", "Baker"))
+	h.run().drained()
+	require.Equal(t, "journal-damaged", h.outcome(damaged).Reason)
+	require.Equal(t, "journal-damaged", h.outcome(none).Reason)
+	require.Equal(t, pipelines.Published, h.outcome(first).Status)
+	require.Equal(t, pipelines.Published, h.outcome(last).Status)
+	listed := map[uint64]string{}
+	require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error { listed[f.Sequence] = f.Message; return nil }))
+	require.Equal(t, "damaged", listed[damaged])
+	require.Equal(t, "ADT^A08", listed[last])
+	h.stop()
+
+	h.open()
+	b := h.store.NewBatch()
+	require.NoError(t, b.Meta("continuation", []byte("nothing that a merge wrote")))
+	require.NoError(t, b.Commit())
+	h.run()
+	require.Equal(t, pipelines.Published, h.outcomeOf(adt("C3", "4100003", "Cole")).Status)
+	require.Equal(t, "failed", h.outcome(last).Reason)
+	require.Len(t, h.held(), 3)
+	h.restart()
+	require.Len(t, h.held(), 3, "once")
+}
+
 // The documented list of reasons is the list.
 func TestReasonsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../README.md")

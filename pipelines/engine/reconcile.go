@@ -72,6 +72,10 @@ func (e *Engine) reconcile(ctx context.Context, short *pipelines.TopicPartition)
 // there.
 func (e *Engine) compare(ctx context.Context, cluster string, ends map[pipelines.TopicPartition]int64, short *pipelines.TopicPartition) error {
 	o := &e.offsets
+	inFlight, err := e.inFlight()
+	if err != nil {
+		return err
+	}
 	skip := map[string]bool{}
 	var lost []string
 	switch {
@@ -85,7 +89,9 @@ func (e *Engine) compare(ctx context.Context, cluster string, ends map[pipelines
 				lost = append(lost, name)
 			case end > have:
 				err := e.publisher.ReadFrom(ctx, tp.Topic, tp.Partition, have, func(_ int64, ev pipelines.OutboxEvent) error {
-					skip[ev.ID] = true
+					if inFlight[ev.ID] { // whatever others write there
+						skip[ev.ID] = true
+					}
 					return nil
 				})
 				if err != nil {
@@ -123,6 +129,21 @@ func (e *Engine) compare(ctx context.Context, cluster string, ends map[pipelines
 	}
 	o.sent(published)
 	return e.markPublished(published)
+}
+
+// inFlight are the ids of what may have been on its way when the mark was not
+// written: the next batch.
+func (e *Engine) inFlight() (map[string]bool, error) {
+	e.mu.Lock()
+	from := e.published + 1
+	e.mu.Unlock()
+	ids := map[string]bool{}
+	err := e.store.Outbox(from, func(_ uint64, stored []byte) (bool, error) {
+		id, err := EventID(stored)
+		ids[id] = true
+		return len(ids) < batchEvents, err
+	})
+	return ids, err
 }
 
 // A trouble paces tries and what is said of them: each kind of failure is
