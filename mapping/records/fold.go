@@ -3,7 +3,6 @@ package records
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
@@ -69,12 +68,15 @@ type fold struct {
 	written map[string][]byte
 	nodes   map[string]*resource // the message's resources by "Type/id"
 	states  map[string]*state    // as last written or found unchanged
+	pending []*pending           // what the message makes of records, in its order
+	changes map[string]*pending  // the same by the record's key under the View
+	moves   []move               // whose records go to another patient
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {
 	return &fold{
 		Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: make(map[string]*resource, len(c.Items)+len(c.Related)),
-		states: map[string]*state{},
+		states: map[string]*state{}, changes: make(map[string]*pending, len(c.Items)),
 	}
 }
 
@@ -164,98 +166,30 @@ func (f *fold) change() error {
 			return err
 		}
 	}
-	return nil
+	if err := f.reversals(); err != nil {
+		return err
+	}
+	if err := f.discontinue(); err != nil {
+		return err
+	}
+	if err := f.move(&continuation{Moves: f.moves}); err != nil {
+		return err
+	}
+	return f.flush()
 }
 
-// resolve follows merge edges to the surviving key.
-func (f *fold) resolve(kind Kind, key string) (string, error) {
-	for range 64 {
-		next, err := f.get(mergeKey(kind, key))
-		if err != nil || next == nil {
-			return key, err
-		}
-		key = string(next)
-	}
-	return key, nil
-}
-
-// rekey puts a message that speaks of a retired patient under the survivor.
-func (f *fold) rekey() error {
-	moved := map[string]string{}
-	for i := range f.c.Items {
-		it := &f.c.Items[i]
-		if it.Kind != Patient {
-			continue
-		}
-		key, err := f.resolve(Patient, it.Key.String())
-		if err != nil || key == it.Key.String() {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		survivor, err := f.load(Patient, key)
-		if err != nil {
-			return err
-		}
-		if survivor == nil {
-			continue
-		}
-		from, to := "Patient/"+it.Resource.ID(), "Patient/"+survivor.resource.ID()
-		moved[from] = to
-		it.Resource = it.Resource.Clone()
-		it.Resource.Set("id", fhir.NewString(survivor.resource.ID()))
-		keepIdentifiers(it.Resource, survivor.resource)
-		it.Key, it.Raw = survivor.key, nil
-		if f.c.Subject != nil {
-			f.c.Subject.Key = survivor.key
-		}
-	}
-	if len(moved) == 0 {
-		return nil
-	}
-	for i := range f.c.Items {
-		if it := &f.c.Items[i]; it.Kind != Patient {
-			it.Resource = it.Resource.Clone()
-			redirect(it.Resource, moved)
-			it.Raw = nil
-		}
-	}
-	for i, n := range f.c.Related {
-		n = n.Clone()
-		redirect(n, moved)
-		f.c.Related[i] = n
-	}
-	return nil
-}
-
-// keepIdentifiers puts the identifiers of the record that the message lacks
-// behind its own.
-func keepIdentifiers(into, from *fhir.Node) {
-	for _, id := range from.Get("identifier").Items() {
-		known := false
-		for _, mine := range into.Get("identifier").Items() {
-			known = known || mine.Str("system") == id.Str("system") && mine.Str("value") == id.Str("value")
-		}
-		if !known {
-			into.Append("identifier", id.Clone())
-		}
-	}
-	if link := from.Get("link"); link != nil && into.Get("link") == nil {
-		into.Set("link", link.Clone())
-	}
-}
-
-// redirect changes references.
-func redirect(n *fhir.Node, moved map[string]string) {
+// redirect changes references, and says whether it found any.
+func redirect(n *fhir.Node, moved map[string]string) bool {
+	found := false
 	if n.Kind == fhir.String && n.Name == "reference" {
 		if to, ok := moved[n.Text]; ok {
-			n.Text = to
+			n.Text, found = to, true
 		}
 	}
 	for _, k := range n.Kids {
-		redirect(k, moved)
+		found = redirect(k, moved) || found
 	}
+	return found
 }
 
 // hold keeps the message's other resources for GET and for later records.
@@ -297,28 +231,27 @@ func (f *fold) load(kind Kind, key string) (*state, error) {
 		name = recordKey(kind, alias)
 		data, err = f.get(name)
 	}
-	if err != nil || data == nil {
+	if err != nil {
 		return nil, err
+	}
+	if p := f.changes[string(name)]; p != nil {
+		return p.s, nil
+	}
+	if data == nil {
+		return nil, nil
 	}
 	delete(f.states, string(name))
 	return f.decoded(name, data)
 }
 
-// find resolves an item to the record it speaks of: by merge edges, then by any
-// of its identifiers.
+// find resolves an item to the record it speaks of: by its key, else by any of
+// its other identifiers.
 func (f *fold) find(it *Item) (*state, error) {
-	keys := append([]Key{it.Key}, it.Alternate...)
-	for _, k := range keys {
-		name, err := f.resolve(it.Kind, k.String())
-		if err != nil {
-			return nil, err
-		}
-		s, err := f.load(it.Kind, name)
-		if s != nil || err != nil {
-			return s, err
-		}
+	s, err := f.load(it.Kind, it.Key.String())
+	for i := 0; s == nil && err == nil && i < len(it.Alternate); i++ {
+		s, err = f.load(it.Kind, it.Alternate[i].String())
 	}
-	return nil, nil
+	return s, err
 }
 
 // item folds one item.
@@ -330,40 +263,24 @@ func (f *fold) item(it *Item) error {
 	born := s == nil
 	if born {
 		s = &state{kind: it.Kind, key: it.Key}
-		s.subject = it.Key.String()
-		if it.Kind != Patient && f.c.Subject != nil {
-			s.subject = f.c.Subject.Key.String()
-		}
-		s.born = s.subject
-	} else if it.Kind != Patient && f.c.Subject != nil && s.subject != f.c.Subject.Key.String() && !s.late(f.c.Stamp) {
-		if err := f.moveSubject(s, f.c.Subject.Key.String()); err != nil {
-			return err
-		}
+	}
+	if err := f.belong(it, s, born); err != nil {
+		return err
 	}
 	if err := f.alias(it, s); err != nil {
 		return err
 	}
-	before, late := s.resource, s.late(f.c.Stamp)
-	oldState, oldEncoded := s.state, []byte(nil)
-	if !born {
-		oldEncoded = s.stored
-	}
-	prepare(it, s, born)
-	s.merge(it, f.c.Stamp, before)
-	s.transit(it, f.c.Stamp, born)
-	s.seen(f.c.Stamp)
-	changed := fhir.Diff(before, s.resource)
-	if !born && !late && len(changed) == 0 && s.state == oldState {
-		name := recordKey(s.kind, s.key.String())
-		if now := s.encode(f.json(s.resource)); string(now) != string(oldEncoded) {
-			f.put(name, now)
-			s.stored = now
+	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label()}
+	prepare(it)
+	s.merge(it, f.c.Stamp, s.resource)
+	if !f.spared(it, v.before) {
+		if conflict := s.transit(it, f.c.Stamp); conflict != "" {
+			v.warnings, v.told = append(v.warnings, conflict), true
 		}
-		f.states[string(name)] = s
-		return nil
 	}
-	v := version{it: it, born: born, late: late, before: before, previous: oldState, changed: changed}
-	return f.publish(s, &v)
+	s.seen(f.c.Stamp)
+	f.pend(s, v)
+	return nil
 }
 
 // alias lets every identifier of an item lead to its record.
@@ -388,149 +305,4 @@ func (f *fold) alias(it *Item, s *state) error {
 		}
 	}
 	return nil
-}
-
-func (f *fold) moveSubject(s *state, to string) error {
-	name := recordKey(s.kind, s.key.String())
-	f.put(append(subjectKey(s.subject), name...), nil)
-	f.put(append(subjectKey(to), name...), []byte{1})
-	s.subject = to
-	return nil
-}
-
-// merge takes the message's elements over the record's, element group by
-// element group, each only from a message that is not older than the one of
-// the same sender that set it before. So every order of one sender's messages
-// ends in one resource.
-func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
-	if it.Resource == nil {
-		return
-	}
-	if before == nil {
-		s.resource = it.Resource.Clone()
-		s.resource.Name = ""
-		for _, g := range groups(s.resource) {
-			s.newer(st, g.path)
-		}
-		for _, path := range it.Deletes {
-			s.newer(st, path)
-		}
-		s.raw = it.Raw
-		return
-	}
-	next := before.Shallow() // what stays is shared with the version before
-	touched := false
-	for _, g := range groups(it.Resource) {
-		if s.newer(st, g.path) && !fhir.Equal(at(next, g.path), g.node) {
-			put(next, g.path, g.node.Clone())
-			touched = true
-		}
-	}
-	deletes := it.Deletes
-	if it.Action == Snapshot {
-		for _, g := range groups(before) {
-			if at(it.Resource, g.path) == nil {
-				deletes = append(deletes, g.path)
-			}
-		}
-	}
-	for _, path := range deletes {
-		if s.newer(st, path) && at(next, path) != nil {
-			put(next, path, nil)
-			touched = true
-		}
-	}
-	if !touched {
-		return
-	}
-	next.Prune()
-	s.raw, s.resource = it.Raw, next
-}
-
-type element struct {
-	path string
-	node *fhir.Node
-}
-
-// groups are the parts of a resource that a message sets as one: its elements,
-// and the parts of the elements that several messages fill bit by bit.
-func groups(n *fhir.Node) []element {
-	out := make([]element, 0, len(n.Kids))
-	for _, k := range n.Kids {
-		switch k.Name {
-		case "resourceType", "id", "meta":
-		case "period", "hospitalization", "servicePeriod":
-			for _, sub := range k.Kids {
-				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
-			}
-		default:
-			out = append(out, element{path: k.Name, node: k})
-		}
-	}
-	return out
-}
-
-func at(n *fhir.Node, path string) *fhir.Node {
-	first, rest, nested := strings.Cut(path, ".")
-	n = n.Get(first)
-	if nested {
-		return n.Get(rest)
-	}
-	return n
-}
-
-func put(n *fhir.Node, path string, v *fhir.Node) {
-	first, rest, nested := strings.Cut(path, ".")
-	if !nested {
-		n.Set(first, v)
-		return
-	}
-	child := n.Get(first)
-	switch {
-	case child != nil:
-		child = child.Shallow()
-	case v == nil:
-		return
-	default:
-		child = fhir.NewObject()
-	}
-	child.Set(rest, v)
-	n.Set(first, child)
-}
-
-// transit sets the state: the one that the newest message of a sender asked
-// for, by its trigger or by the resource's status.
-func (s *state) transit(it *Item, st Stamp, born bool) {
-	asked := it.State
-	if asked == "" {
-		asked = statusOf(it.Kind, it.Resource)
-		if it.Kind == Encounter && !born {
-			return // an update speaks of no state
-		}
-		if it.Kind == Encounter || it.Kind == Patient {
-			if s.state == "" { // a default until a trigger says otherwise
-				s.state = asked
-			}
-			return
-		}
-	}
-	if asked == "" || refused(s, it, asked) || !s.newer(st, "@state") {
-		return
-	}
-	if asked != s.state {
-		s.previous = s.state
-	}
-	s.state = asked
-}
-
-// refused keeps a no-show that comes after an arrival from undoing it
-// (scheduling: conflict, the arrival is kept).
-func refused(s *state, it *Item, asked string) bool {
-	if it.Kind == Appointment && asked == "noshow" {
-		switch s.state {
-		case "arrived", "checked-in", "fulfilled":
-			return true
-		}
-	}
-	return false
 }

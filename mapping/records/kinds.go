@@ -18,127 +18,160 @@ func statusOf(kind Kind, n *fhir.Node) string {
 }
 
 // prepare adapts an item by its kind before it is merged.
-func prepare(it *Item, s *state, born bool) {
+func prepare(it *Item) {
 	if it.Resource == nil {
 		return
 	}
 	switch it.Kind {
 	case Encounter:
-		if it.State == "" && !born && it.Action != Snapshot {
-			it.Resource = it.Resource.Clone()
-			it.Resource.Delete("status")
-		}
-		if it.Event == "discharge-cancelled" { // A13: the visit goes on
+		if it.Event == "reopened" { // A13 (HL7 v2.5.1 §3.3.13): the visit goes on
 			it.Deletes = append(it.Deletes, "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
 		}
 	case Appointment:
-		if it.State == "noshow" && refused(s, it, "noshow") {
-			it.Resource = it.Resource.Clone()
-			it.Resource.Delete("status")
+		// A booking's state is the filler's (SCH-25), where it says one.
+		if status := it.Resource.Str("status"); it.State == "booked" && status != "" && !it.fills("status") {
+			it.State = status
 		}
 	case Patient:
-		if !born {
+		if it.Trigger != "" && it.Resource.Get("link") != nil { // a merge's links are ties
 			it.Resource = it.Resource.Clone()
-			keepIdentifiers(it.Resource, s.resource)
+			it.Resource.Delete("link")
 		}
 	default:
 	}
+}
+
+// fills says whether the tables filled an element in for want of a value.
+func (it *Item) fills(name string) bool {
+	for _, d := range it.Defaulted {
+		if d == name {
+			return true
+		}
+	}
+	return false
+}
+
+// has says whether an element, or a part of it, changed.
+func (v *version) has(element string) bool {
+	for i := range v.changed {
+		path := v.changed[i].Path
+		if strings.HasPrefix(path, element) && (len(path) == len(element) || path[len(element)] == '.' || path[len(element)] == '[') {
+			return true
+		}
+	}
+	return false
 }
 
 // eventOf names what a version tells: the most telling of what changed.
 func eventOf(s *state, v *version) string {
-	kind, asked := string(s.kind), v.it.Event
-	has := func(prefix string) bool {
-		for _, d := range v.changed {
-			if d.Path == prefix || strings.HasPrefix(d.Path, prefix+".") || strings.HasPrefix(d.Path, prefix+"[") {
-				return true
-			}
-		}
-		return false
-	}
+	name := ""
 	switch s.kind {
 	case Appointment:
-		if !v.born && (asked == "booked" || asked == "modified" || asked == "") && s.state == "booked" {
-			asked = "modified"
-			if has("start") {
-				asked = "rescheduled"
-			}
-		}
-		if asked == "" || !v.born && asked == "modified" && s.state != v.previous {
-			asked = s.state
-		}
+		name = appointmentEvent(s, v)
 	case Encounter:
-		if asked == "" {
-			asked = "updated"
-		}
+		name = encounterEvent(v)
 	case Patient:
-		if asked == "" || asked == "registered" {
-			asked = "demographics.updated"
-			if v.born {
-				asked = "registered"
-			}
+		if name = v.it.Event; name == "registered" || name == "merged" {
+			name = ""
 		}
-	case Order:
-		if asked == "" {
-			asked = byState(s.state, v, map[string]string{
-				"revoked": "cancelled", "on-hold": "held", "completed": "completed", "entered-in-error": "deleted",
-			})
+		if name == "" && v.born {
+			return "registered"
+		}
+		if name == "" {
+			return relabelled(v, "demographics.updated")
 		}
 	case Result:
-		if asked == "" {
-			asked = s.state
-			if asked == "" || !v.born && s.state == v.previous {
-				asked = "updated"
+		if name = v.it.Event; name == "" {
+			if name = s.label(); name == "" || !v.born && name == v.previous {
+				name = "updated"
 			}
 		}
 	case Charge:
-		if asked == "" {
-			asked = chargeEvent(s.resource, v.born)
+		if name = v.it.Event; name == "" {
+			name = chargeEvent(s.resource, v.born)
 		}
 	default:
-		if asked == "" {
-			asked = byState(s.state, v, map[string]string{"cancelled": "cancelled", "inactive": "closed"})
+		if name = v.it.Event; name == "" {
+			name = byState(s.label(), v)
 		}
 	}
-	if asked == "" {
-		asked = "updated"
+	if name == "" || name == "updated" {
+		return relabelled(v, "updated")
 	}
-	return kind + "." + asked
+	return name
 }
 
-func byState(state string, v *version, names map[string]string) string {
-	if name := names[state]; name != "" && (v.born || state != v.previous) {
-		return name
+// relabelled: a change of confidentiality tells more than another update.
+func relabelled(v *version, otherwise string) string {
+	if !v.born && v.has("meta.security") {
+		return "label.changed"
+	}
+	return otherwise
+}
+
+// appointmentEvent: of what a message asks and what changed, the change of
+// state counts first, then the time. What comes late keeps the name of what it
+// asked.
+func appointmentEvent(s *state, v *version) string {
+	asked, state := v.it.Event, s.label()
+	if v.born || v.late {
+		if asked == "" {
+			return state
+		}
+		return asked
+	}
+	moved := v.has("start") || v.has("end")
+	switch {
+	case state != v.previous:
+		if asked == "" || asked == "booked" || asked == "rescheduled" {
+			if asked == "rescheduled" && moved && state == "booked" {
+				return asked
+			}
+			return state
+		}
+		return asked
+	case moved && (asked == "" || asked == "booked"):
+		return "rescheduled"
+	case asked == "" || asked == "booked" || asked == "noshow" && state != "noshow":
+		return "modified"
+	}
+	return asked
+}
+
+func encounterEvent(v *version) string {
+	switch {
+	case v.it.Event != "":
+		return v.it.Event
+	case v.born:
+		return "updated"
+	case v.has("class"):
+		return "class-changed"
+	case v.has("location"):
+		return "bed-changed"
+	}
+	return "updated"
+}
+
+// byState names an event by the state that a record comes to.
+func byState(state string, v *version) string {
+	if v.born || state != v.previous {
+		switch state {
+		case "revoked", "cancelled":
+			return "cancelled"
+		case "on-hold":
+			return "held"
+		case "inactive":
+			return "closed"
+		case "entered-in-error":
+			return "deleted"
+		case "completed":
+			return "completed"
+		}
 	}
 	if v.born {
 		return "created"
 	}
 	return "updated"
-}
-
-// chargeEvent reads the kind of transaction that the charge carries (FT1-6).
-func chargeEvent(n *fhir.Node, born bool) string {
-	kind := ""
-	for _, e := range n.Get("extension").Items() {
-		if strings.HasSuffix(e.Str("url"), "/transaction-type") {
-			kind = e.Str("valueCodeableConcept.coding[0].code") + e.Str("valueCode") + e.Str("valueCoding.code")
-		}
-	}
-	if !born {
-		return "corrected"
-	}
-	switch kind {
-	case "CD":
-		return "reversed"
-	case "PY":
-		return "payment"
-	case "AJ":
-		return "adjusted"
-	case "CO":
-		return "copay"
-	default:
-		return "posted"
-	}
 }
 
 // inferred says whether a first version comes from a message that supposes an
@@ -149,4 +182,34 @@ func inferred(it *Item) bool {
 		return it.Kind == Appointment || it.Kind == Encounter
 	}
 	return false
+}
+
+// corrects says whether a version puts right what an earlier one said wrongly.
+func corrects(s *state, v *version) bool {
+	if v.born || s.label() == v.previous && len(v.changed) == 0 {
+		return false
+	}
+	switch s.kind {
+	case Result:
+		return s.label() == "corrected" || s.label() == "amended" || s.label() == "entered-in-error" && v.previous != "entered-in-error"
+	case Charge:
+		return true
+	default:
+		return false
+	}
+}
+
+// warn notes what is odd about a version of a record that was known.
+func (v *version) warn(s *state) {
+	if v.born || v.late || s.kind != Appointment {
+		return
+	}
+	switch {
+	case v.it.Trigger == "S12" && len(v.changed) > 0 && s.label() == v.previous:
+		v.warnings = append(v.warnings, "booked-again")
+	case v.it.Trigger == "S13" && !v.has("start") && !v.has("end"):
+		v.warnings = append(v.warnings, "rescheduled-without-time")
+	case v.it.Trigger == "S14" && (v.has("start") || v.has("end")):
+		v.warnings = append(v.warnings, "modified-with-time")
+	}
 }

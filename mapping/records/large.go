@@ -23,31 +23,34 @@ const smallAttachment = 4 << 10
 // reference (Attachment.url Binary/id, with size and hash; the Binary is held
 // for GET), and if that is not enough without its related resources, which are
 // held too. It says so among the warnings.
-func (f *fold) shorten(s *state, v *version, id string, related [][]byte) ([]byte, error) {
+func (f *fold) shorten(s *state, v *version, id string, related *context) ([]byte, error) {
 	small, short, change := *s, *v, *f.c
-	small.resource, small.raw = f.detach(s.resource), nil
+	small.resource, small.raw = f.detach(s.shown()), nil
 	short.changed = slices.Clone(v.changed)
 	for i := range short.changed {
 		d := &short.changed[i]
 		d.Old, d.New = f.detach(d.Old), f.detach(d.New)
 	}
-	shorter := make([][]byte, len(related))
-	for i, text := range related {
-		shorter[i] = text
+	shorter := &context{texts: make([][]byte, len(related.texts)), labels: related.labels}
+	for i, text := range related.texts {
+		shorter.texts[i] = text
 		if len(text) <= smallAttachment {
 			continue
 		}
 		if n, err := fhir.ParseJSON(text); err == nil {
-			shorter[i] = f.detach(n).JSON()
+			shorter.texts[i] = f.detach(n).JSON()
 		}
 	}
 	change.Warnings = append(slices.Clone(f.c.Warnings), "attachment-by-reference")
 	writer := *f
 	writer.c = &change
-	payload := writer.payload(&small, &short, id, small.resource.JSON(), shorter)
-	if len(payload) > f.limit {
+	payload, err := writer.payload(&small, &short, id, small.resource.JSON(), shorter)
+	if err == nil && len(payload) > f.limit {
 		change.Warnings = append(change.Warnings, "related-by-reference")
-		payload = writer.payload(&small, &short, id, small.resource.JSON(), nil)
+		payload, err = writer.payload(&small, &short, id, small.resource.JSON(), &context{labels: related.labels})
+	}
+	if err != nil {
+		return nil, err
 	}
 	if len(payload) > f.limit {
 		return nil, ErrTooLarge

@@ -2,8 +2,10 @@ package records
 
 import (
 	"bytes"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -18,11 +20,14 @@ type version struct {
 	before     *fhir.Node
 	previous   string
 	changed    []fhir.Difference
-	mergedFrom []Key
+	warnings   []string
+	told       bool // a version even where nothing changed
+	merge      *RecordMerge
 }
 
-// publish writes the record's next version and its event.
-func (f *fold) publish(s *state, v *version) error {
+// publish writes the record's next version and its event; shown is its
+// resource.
+func (f *fold) publish(s *state, v *version, shown *resource) error {
 	s.version++
 	if v.transition == "" {
 		switch {
@@ -30,31 +35,34 @@ func (f *fold) publish(s *state, v *version) error {
 			v.transition = "late"
 		case v.born && inferred(v.it):
 			v.transition = "inferred"
+		case corrects(s, v):
+			v.transition = "correction"
 		default:
 			v.transition = "normal"
 		}
 	}
 	if v.event == "" {
-		v.event = eventOf(s, v)
+		v.event = string(s.kind) + "." + eventOf(s, v)
 	}
 	id := fhir.UUID(string(s.kind), s.key.String(), strconv.FormatUint(s.version, 10), f.c.Origin.SHA256)
-	related, err := f.related(s)
+	related, err := f.related(shown, v)
 	if err != nil {
 		return err
 	}
-	text := f.json(s.resource)
-	payload := f.payload(s, v, id, text, related)
+	payload, err := f.payload(s, v, id, f.text(shown), related)
+	if err != nil {
+		return err
+	}
 	if f.limit > 0 && len(payload) > f.limit {
 		if payload, err = f.shorten(s, v, id, related); err != nil {
 			return err
 		}
 	}
 	name := recordKey(s.kind, s.key.String())
-	s.stored = s.encode(text)
+	s.stored = s.encode(f.stored(s, shown))
 	f.put(name, s.stored)
 	f.states[string(name)] = s
 	if s.version == 1 {
-		f.put(append(subjectKey(s.subject), name...), []byte{1})
 		f.put(resourceKey(s.resource.ResourceType()+"/"+s.resource.ID()), append([]byte{0}, name...))
 	}
 	f.out.Events = append(f.out.Events, Event{
@@ -64,35 +72,52 @@ func (f *fold) publish(s *state, v *version) error {
 	return nil
 }
 
-// related collects the resources that a consumer needs to act on this one:
-// what it refers to, and what those refer to, from the message or from what is
-// held.
-func (f *fold) related(s *state) ([][]byte, error) {
+// A context is what a record carries besides its resource: the resources that a
+// consumer needs to act, and the confidentiality codes of the patient and the
+// visit among them.
+type context struct {
+	texts  [][]byte
+	labels []string
+}
+
+// related collects what a resource refers to, what it no longer refers to (a
+// resource that a reschedule releases), and what those refer to, from the
+// message or from what is held.
+func (f *fold) related(of *resource, v *version) (*context, error) {
 	const most = 64
-	seen := map[string]bool{s.resource.ResourceType() + "/" + s.resource.ID(): true}
-	queue := s.resource.AppendReferences(nil)
-	var out [][]byte
-	for len(queue) > 0 && len(out) < most {
+	seen := map[string]bool{of.node.ResourceType() + "/" + of.node.ID(): true}
+	queue := append([]string(nil), of.refers()...)
+	for i := range v.changed {
+		if d := &v.changed[i]; v.before != nil && d.Old != nil && d.New == nil {
+			queue = d.Old.AppendReferences(queue)
+		}
+	}
+	out := &context{labels: labels(nil, of.node)}
+	for len(queue) > 0 && len(out.texts) < most {
 		ref := queue[0]
 		queue = queue[1:]
 		if seen[ref] {
 			continue
 		}
 		seen[ref] = true
-		if n := f.nodes[ref]; n != nil {
-			out = append(out, f.text(n))
-			queue = append(queue, n.refers()...)
+		n := f.nodes[ref]
+		if n == nil {
+			var err error
+			if n, err = f.held(ref); err != nil {
+				return nil, err
+			}
+		}
+		if n == nil {
 			continue
 		}
-		held, err := f.held(ref)
-		if err != nil {
-			return nil, err
-		}
-		if held != nil {
-			out = append(out, f.text(held))
-			queue = append(queue, held.refers()...)
+		out.texts = append(out.texts, f.text(n))
+		queue = append(queue, n.refers()...)
+		if strings.HasPrefix(ref, "Patient/") || strings.HasPrefix(ref, "Encounter/") {
+			out.labels = n.labels(out.labels)
 		}
 	}
+	sort.Strings(out.labels)
+	out.labels = slices.Compact(out.labels)
 	return out, nil
 }
 
@@ -119,7 +144,7 @@ func (f *fold) held(ref string) (*resource, error) {
 			return nil, err
 		}
 	}
-	return &resource{node: s.resource, json: s.raw}, nil
+	return s.carried(), nil
 }
 
 // referencesIn finds the references in JSON that we wrote.
@@ -153,10 +178,11 @@ func lookup(get func([]byte) ([]byte, error), ref string) ([]byte, uint64, error
 	if err != nil {
 		return nil, 0, err
 	}
-	if s.raw != nil {
-		return s.raw, s.version, nil
+	r := s.carried()
+	if r.json == nil {
+		r.json = r.node.JSON()
 	}
-	return s.resource.JSON(), s.version, nil
+	return r.json, s.version, nil
 }
 
 // LookupResource gives a held resource and its version; nil where there is none.
@@ -246,13 +272,14 @@ func (w *writer) key(name string, k *Key) {
 }
 
 // payload writes the record: spec liaison.record/1. text is its resource's JSON.
-func (f *fold) payload(s *state, v *version, id string, text []byte, related [][]byte) []byte {
+func (f *fold) payload(s *state, v *version, id string, text []byte, related *context) ([]byte, error) {
 	c := f.c
 	size := len(text) + 2048
-	for _, r := range related {
+	for _, r := range related.texts {
 		size += len(r) + 1
 	}
 	w := &writer{dst: make([]byte, 0, size)}
+	var failed error
 	w.object("", func() {
 		w.text("spec", Spec)
 		w.text("event_id", id)
@@ -261,7 +288,7 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related [][
 		w.key("key", &s.key)
 		w.number("version", s.version)
 		w.text("previous_state", v.previous)
-		w.text("state", s.state)
+		w.text("state", s.label())
 		w.text("transition", v.transition)
 		w.text("occurred_at", c.Occurred)
 		w.text("time_zone_source", c.ZoneSource)
@@ -277,15 +304,16 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related [][
 			w.text("sha256", o.SHA256)
 			w.number("journal", o.Journal)
 		})
-		f.subject(w, s, v)
+		failed = f.subject(w, s)
 		w.key("visit", c.Visit)
 		w.key("account", c.Account)
-		if s.raw != nil {
-			w.raw("resource", s.raw)
-		} else if s.resource != nil {
-			w.raw("resource", text)
+		w.merge(v.merge)
+		if s.ties != nil {
+			w.key("reverses", s.ties.Reverses)
+			w.key("reversed_by", s.ties.ReversedBy)
 		}
-		w.list("related", len(related), func(i int) { w.dst = append(w.dst, related[i]...) })
+		w.raw("resource", text)
+		w.list("related", len(related.texts), func(i int) { w.dst = append(w.dst, related.texts[i]...) })
 		if v.before != nil {
 			w.list("changed", len(v.changed), func(i int) {
 				d := v.changed[i]
@@ -296,10 +324,12 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related [][
 				})
 			})
 		}
-		w.texts("labels", labels(s.resource))
-		if len(c.Warnings)+len(c.Unmapped)+len(c.Defaulted) > 0 {
+		w.texts("labels", related.labels)
+		w.text("consent", f.consent())
+		warnings := append(c.Warnings[:len(c.Warnings):len(c.Warnings)], v.warnings...)
+		if len(warnings)+len(c.Unmapped)+len(c.Defaulted) > 0 {
 			w.object("quality", func() {
-				w.texts("warnings", c.Warnings)
+				w.texts("warnings", warnings)
 				w.texts("unmapped", c.Unmapped)
 				w.texts("defaulted", c.Defaulted)
 			})
@@ -309,43 +339,68 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related [][
 			w.text("version", c.Version)
 		})
 	})
-	return w.dst
+	if failed != nil {
+		return nil, failed
+	}
+	return w.dst, nil
 }
 
-func (f *fold) subject(w *writer, s *state, v *version) {
-	ids := []*fhir.Node(nil)
-	survivor := Key{}
-	switch {
-	case s.kind == Patient:
-		ids, survivor = s.resource.Get("identifier").Items(), s.key
-	case f.c.Subject != nil:
-		ids, survivor = f.c.Subject.IDs, f.c.Subject.Key
-	}
-	if survivor.Zero() && len(ids) == 0 {
+func (w *writer) merge(m *RecordMerge) {
+	if m == nil {
 		return
 	}
-	w.object("subject", func() {
-		w.list("ids", len(ids), func(i int) { w.dst = ids[i].AppendJSON(w.dst) })
-		w.key("survivor", &survivor)
-		w.list("merged_from", len(v.mergedFrom), func(i int) {
-			k := v.mergedFrom[i]
+	w.object("merge", func() {
+		w.key("survivor", &m.Survivor)
+		w.key("retired", &m.Retired)
+		w.number("moved", uint64(m.Moved))
+		w.list("records", len(m.Records), func(i int) {
 			w.object("", func() {
-				w.text("type", k.Type)
-				w.text("assigner", k.Assigner)
-				w.text("id", k.ID)
+				w.text("kind", string(m.Records[i].Kind))
+				w.key("key", &m.Records[i].Key)
 			})
 		})
 	})
 }
 
-// labels are the confidentiality codes of the resource (R4 meta.security).
-func labels(n *fhir.Node) []string {
-	var out []string
+// labels appends the confidentiality codes of a resource (R4 meta.security).
+func labels(out []string, n *fhir.Node) []string {
 	for _, c := range n.At("meta.security").Items() {
 		if code := c.Str("code"); code != "" {
 			out = append(out, code)
 		}
 	}
-	sort.Strings(out)
 	return out
+}
+
+func (r *resource) labels(out []string) []string {
+	if r.node != nil {
+		return labels(out, r.node)
+	}
+	if !bytes.Contains(r.json, []byte(`"security":[`)) {
+		return out
+	}
+	n, err := fhir.ParseJSON(r.json)
+	if err != nil {
+		return out
+	}
+	return labels(out, n)
+}
+
+// consent names the Consent that came with the message: its identifier, else
+// its reference.
+func (f *fold) consent() string {
+	found := ""
+	for ref, r := range f.nodes {
+		if !strings.HasPrefix(ref, "Consent/") || r.node == nil || found != "" && ref > found {
+			continue
+		}
+		found = ref
+	}
+	if found == "" {
+		return ""
+	}
+	if id := f.nodes[found].node.Str("identifier[0].value"); id != "" {
+		return id
+	}
+	return found
 }

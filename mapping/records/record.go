@@ -27,6 +27,9 @@ type Record struct {
 	Subject        *RecordSubject    `json:"subject,omitempty"`
 	Visit          *Key              `json:"visit,omitempty"`
 	Account        *Key              `json:"account,omitempty"`
+	Merge          *RecordMerge      `json:"merge,omitempty"`
+	Reverses       *Key              `json:"reverses,omitempty"`    // the charge that this one takes back (FT1-6 CD)
+	ReversedBy     *Key              `json:"reversed_by,omitempty"` // the credit that takes this charge back
 	Resource       json.RawMessage   `json:"resource,omitempty"`
 	Related        []json.RawMessage `json:"related,omitempty"`
 	Changed        []RecordChange    `json:"changed,omitempty"`
@@ -53,6 +56,22 @@ type RecordSubject struct {
 	IDs        []json.RawMessage `json:"ids,omitempty"` // FHIR Identifier
 	Survivor   *Key              `json:"survivor,omitempty"`
 	MergedFrom []Key             `json:"merged_from,omitempty"`
+}
+
+// A RecordMerge says which patients a merge, or its undoing, is about, and which
+// records go with it: each gets a version of its own, and what later messages
+// say of the retired patient arrives under the survivor.
+type RecordMerge struct {
+	Survivor Key         `json:"survivor"`
+	Retired  Key         `json:"retired"`
+	Moved    int         `json:"moved"`             // how many records
+	Records  []RecordKey `json:"records,omitempty"` // at most the first thousand
+}
+
+// A RecordKey names a record.
+type RecordKey struct {
+	Kind Kind `json:"kind"`
+	Key  Key  `json:"key"`
 }
 
 // A RecordChange is one element that changed; no `new` means deleted.

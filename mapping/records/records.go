@@ -110,11 +110,16 @@ type Item struct {
 	Resource  *fhir.Node
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
 	Deletes   []string // element paths that the message sets to `""`
+	Defaulted []string // elements that the tables filled in for want of a value
+	owner     string   // the patient that the message names, merged or not
 }
 
-// An Edge joins two records of a kind.
+// An Edge joins two patients: merge retires one in favour of the survivor
+// (A40), unmerge takes that back (an operator's command; only Retired counts),
+// link says that both are one person and leaves each his records (A24), unlink
+// takes that back (A37).
 type Edge struct {
-	Op                string // merge, link, unlink, unmerge
+	Op                string // merge, unmerge, link, unlink
 	Kind              Kind
 	Survivor, Retired Key
 }

@@ -12,60 +12,74 @@ import (
 // types. A consumer's copy stays good: within liaison.record/1 only optional
 // members are added.
 func JSONSchema() ([]byte, error) {
-	schema := object(reflect.TypeFor[Record]())
+	schema := recordSchema()
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["$id"] = "https://liaison.health/schema/record/1"
+	return indented(schema)
+}
+
+func recordSchema() map[string]any {
+	schema := object(reflect.TypeFor[Record]())
 	schema["title"] = "Coordination record"
 	properties, _ := schema["properties"].(map[string]any)
 	properties["spec"] = map[string]any{"const": Spec}
-	var kinds []string
-	for k := range Kinds() {
-		kinds = append(kinds, string(k))
-	}
-	sort.Strings(kinds)
+	kinds := kindNames(func(Kind) bool { return true })
 	properties["kind"] = map[string]any{"enum": kinds}
+	properties["event_type"] = map[string]any{"type": "string", "pattern": "^(" + strings.Join(kinds, "|") + ")\\.[a-z][a-z.-]*$"}
 	properties["transition"] = map[string]any{"enum": []string{"normal", "inferred", "late", "correction", "merge"}}
 	properties["event_id"] = map[string]any{"type": "string", "format": "uuid"}
 	properties["time_zone_source"] = map[string]any{"enum": []string{"explicit", "source", "none"}}
 	properties["received_at"] = map[string]any{"type": "string", "format": "date-time"}
+	properties["occurred_at"] = map[string]any{
+		"type": "string", "description": "a FHIR R4 dateTime: as precise as the source, with its offset where it has a time",
+		"pattern": "^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?)?)?$",
+	}
 	properties["version"] = map[string]any{"type": "integer", "minimum": 1}
 	resource := map[string]any{
 		"type": "object", "description": "a FHIR R4 resource", "required": []string{"resourceType"},
 		"properties": map[string]any{"resourceType": map[string]any{"type": "string"}},
 	}
 	properties["resource"] = resource
-	properties["related"] = map[string]any{"type": "array", "items": resource}
-	return indented(schema)
+	if subject, ok := properties["subject"].(map[string]any)["properties"].(map[string]any); ok {
+		subject["ids"] = map[string]any{"type": "array", "minItems": 1, "items": map[string]any{"type": "object", "description": "a FHIR R4 Identifier"}}
+	}
+	properties["related"] = map[string]any{"type": "array", "minItems": 1, "items": resource}
+	return schema
+}
+
+func kindNames(which func(Kind) bool) []string {
+	var kinds []string
+	for k := range Kinds() {
+		if which(k) {
+			kinds = append(kinds, string(k))
+		}
+	}
+	sort.Strings(kinds)
+	return kinds
 }
 
 // AsyncAPI gives the AsyncAPI 3.0 document of the topics.
 func AsyncAPI() ([]byte, error) {
-	schema, err := JSONSchema()
-	if err != nil {
-		return nil, err
-	}
 	channels, operations := map[string]any{}, map[string]any{}
 	for _, topic := range Topics() {
 		name := strings.TrimPrefix(topic, "liaison.")
-		var kinds []string
-		for k := range Kinds() {
-			if k.Topic() == topic {
-				kinds = append(kinds, string(k))
-			}
-		}
-		sort.Strings(kinds)
+		kinds := kindNames(func(k Kind) bool { return k.Topic() == topic })
 		channels[name] = map[string]any{
 			"address": topic, "description": "Records of kind " + strings.Join(kinds, ", ") + ". Key: an HMAC of the patient at the record's birth. Delivered at least once: deduplicate by event_id (header ce_id).",
 			"messages": map[string]any{"record": map[string]any{"$ref": "#/components/messages/record"}},
 		}
-		operations["receive-"+name] = map[string]any{"action": "receive", "channel": map[string]any{"$ref": "#/channels/" + name}}
+		operations["send-"+name] = map[string]any{
+			"action": "send", "channel": map[string]any{"$ref": "#/channels/" + name},
+			"messages": []any{map[string]any{"$ref": "#/channels/" + name + "/messages/record"}},
+		}
 	}
 	header := func(text string) map[string]any { return map[string]any{"type": "string", "description": text} }
 	return indented(map[string]any{
 		"asyncapi": "3.0.0", "info": map[string]any{"title": "Liaison coordination records", "version": "1"},
 		"defaultContentType": "application/json", "channels": channels, "operations": operations,
 		"components": map[string]any{"messages": map[string]any{"record": map[string]any{
-			"name": "record", "contentType": "application/json", "payload": json.RawMessage(schema),
+			"name": "record", "contentType": "application/json", "payload": recordSchema(),
+			"bindings": map[string]any{"kafka": map[string]any{"key": header("an HMAC, fixed for the record's life")}},
 			"headers": map[string]any{"type": "object", "properties": map[string]any{
 				"ce_specversion": header("CloudEvents 1.0"), "ce_id": header("event_id"), "ce_type": header("event_type"),
 				"ce_source": header("liaison"), "ce_time": header("occurred_at, where it is a whole time"), "content-type": header("application/json"),
@@ -102,8 +116,8 @@ func object(t reflect.Type) map[string]any {
 }
 
 func describe(t reflect.Type) map[string]any {
-	if t == reflect.TypeFor[json.RawMessage]() {
-		return map[string]any{}
+	if t == reflect.TypeFor[json.RawMessage]() { // any value but null
+		return map[string]any{"type": []string{"object", "array", "string", "number", "boolean"}}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -111,12 +125,12 @@ func describe(t reflect.Type) map[string]any {
 	case reflect.Struct:
 		return object(t)
 	case reflect.Slice:
-		return map[string]any{"type": "array", "items": describe(t.Elem())}
+		return map[string]any{"type": "array", "minItems": 1, "items": describe(t.Elem())}
 	case reflect.Uint64, reflect.Int, reflect.Int64:
 		return map[string]any{"type": "integer", "minimum": 0}
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	default:
-		return map[string]any{"type": "string"}
+		return map[string]any{"type": "string", "minLength": 1}
 	}
 }

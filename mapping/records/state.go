@@ -2,6 +2,7 @@ package records
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,11 +12,21 @@ import (
 )
 
 // Keys under the View: r/ records, and other identifiers of a record, m/ merge
-// edges, s/ the records of a patient, f/ resources by type and id.
+// edges by the retired key, n/ the same by the survivor's, l/ links between
+// patients, s/ the records of a patient as messages name him, f/ resources by
+// type and id, g/ the appointments of a series, c/ charges by what a reversal
+// may know of them.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }
-func resourceKey(ref string) []byte          { return []byte("f/" + ref) }
+func incomingKey(kind Kind, key string) []byte {
+	return []byte("n/" + string(kind) + "/" + key + "\x00")
+}
+
+func linkKey(kind Kind, key string) []byte { return []byte("l/" + string(kind) + "/" + key + "\x00") }
+func seriesKey(series string) []byte       { return []byte("g/" + series + "\x00") }
+func chargeKey(print string) []byte        { return []byte("c/" + print + "\x00") }
+func resourceKey(ref string) []byte        { return []byte("f/" + ref) }
 
 // aliasTo is what stands under another identifier of a record: its key.
 func aliasTo(key string) []byte { return append([]byte{0}, key...) }
@@ -34,9 +45,11 @@ type state struct {
 	key      Key
 	version  uint64
 	state    string
-	previous string // state before the last change of state
-	subject  string // the patient the record belongs to now
+	by       string // the sender whose messages decided the state
+	owner    string // the patient that messages name, merged or not
+	subject  string // the patient the record belongs to now: the owner's survivor
 	born     string // the patient it was born under: the Kafka key's input
+	ties     *ties  // nil: none
 	stamps   []sender
 	resource *fhir.Node
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
@@ -60,12 +73,21 @@ func decodeState(data []byte) (*state, error) {
 	}
 	s := &state{
 		kind: Kind(n.Str("kind")), key: Key{Type: n.Str("type"), Assigner: n.Str("assigner"), ID: n.Str("id")},
-		state: n.Str("state"), previous: n.Str("previous"), subject: n.Str("subject"), born: n.Str("born"),
+		state: n.Str("state"), by: n.Str("by"), owner: n.Str("owner"), subject: n.Str("subject"), born: n.Str("born"),
 		resource: n.Get("resource"), stored: data,
 	}
 	s.version, err = strconv.ParseUint(n.Str("version"), 10, 64)
 	if err != nil || s.kind == "" {
 		return nil, fmt.Errorf("read record state: no version or kind")
+	}
+	if s.owner == "" {
+		s.owner = s.subject
+	}
+	if text := n.Str("ties"); text != "" {
+		s.ties = &ties{}
+		if err := json.Unmarshal([]byte(text), s.ties); err != nil {
+			return nil, fmt.Errorf("read record state: %w", err)
+		}
 	}
 	if raw := n.Str("raw"); raw != "" {
 		s.raw = []byte(raw)
@@ -109,10 +131,14 @@ func (s *state) encode(text []byte) []byte {
 	field("assigner", s.key.Assigner)
 	field("id", s.key.ID)
 	field("state", s.state)
-	field("previous", s.previous)
+	field("by", s.by)
+	if s.owner != s.subject {
+		field("owner", s.owner)
+	}
 	field("subject", s.subject)
 	field("born", s.born)
 	field("raw", string(s.raw))
+	field("ties", s.ties.text())
 	slices.SortFunc(s.stamps, func(a, b sender) int { return strings.Compare(a.name, b.name) })
 	dst = append(dst, `"stamps":[`...)
 	for i := range s.stamps {
@@ -158,10 +184,8 @@ func (s *sender) encode(dst []byte) []byte {
 
 // sender gives the stamps of a sender, made when they are not there.
 func (s *state) sender(name string) *sender {
-	for i := range s.stamps {
-		if s.stamps[i].name == name {
-			return &s.stamps[i]
-		}
+	if from := s.heard(name); from != nil {
+		return from
 	}
 	s.stamps = append(s.stamps, sender{name: name})
 	return &s.stamps[len(s.stamps)-1]
@@ -170,22 +194,64 @@ func (s *state) sender(name string) *sender {
 // newer says whether a sender's message of this order may set an element, and
 // notes that it did.
 func (s *state) newer(st Stamp, element string) bool {
-	from := s.sender(st.Sender)
-	for i := range from.at {
-		if at := &from.at[i]; at.element == element {
-			if st.Order < at.order {
-				return false
-			}
-			at.order = st.Order
-			return true
-		}
+	if !s.may(st, element) {
+		return false
 	}
-	from.at = append(from.at, stamp{element: element, order: st.Order})
+	s.note(st, element)
 	return true
 }
 
+// may says whether nothing newer of the same sender has set an element, or a
+// part of the resource that it lies in.
+func (s *state) may(st Stamp, element string) bool {
+	from := s.heard(st.Sender)
+	if from == nil {
+		return true
+	}
+	for i := range from.at {
+		if at := &from.at[i]; st.Order < at.order && (at.element == element || covers(at.element, element)) {
+			return false
+		}
+	}
+	return true
+}
+
+// heard gives the stamps of a sender, nil where it has said nothing.
+func (s *state) heard(name string) *sender {
+	for i := range s.stamps {
+		if s.stamps[i].name == name {
+			return &s.stamps[i]
+		}
+	}
+	return nil
+}
+
+// wholeResource is the element that a snapshot sets.
+const wholeResource = "*"
+
+func covers(whole, part string) bool {
+	if whole == wholeResource {
+		return part[0] != '@'
+	}
+	return len(part) > len(whole) && (part[len(whole)] == '.' || part[len(whole)] == ':') && part[:len(whole)] == whole
+}
+
+func (s *state) note(st Stamp, element string) {
+	from := s.sender(st.Sender)
+	for i := range from.at {
+		if at := &from.at[i]; at.element == element {
+			at.order = st.Order
+			return
+		}
+	}
+	from.at = append(from.at, stamp{element: element, order: st.Order})
+}
+
 // late says whether a newer message of the same sender has been seen.
-func (s *state) late(st Stamp) bool { return st.Order < s.sender(st.Sender).last }
+func (s *state) late(st Stamp) bool {
+	from := s.heard(st.Sender)
+	return from != nil && st.Order < from.last
+}
 
 func (s *state) seen(st Stamp) {
 	if from := s.sender(st.Sender); from.last < st.Order {

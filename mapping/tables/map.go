@@ -278,8 +278,14 @@ func (r *run) defaults(root *instance) {
 		if s := r.mapper.defaults[e.typ]; s != nil {
 			f := r.frame()
 			*f = frame{run: r, segment: r.msg.Segment(0), group: root, self: e, base: e.node}
+			had := len(e.node.Kids)
 			s.apply(f)
 			r.free(f)
+			for _, k := range e.node.Kids[min(had, len(e.node.Kids)):] {
+				if e.record {
+					e.filled = append(e.filled, k.Name)
+				}
+			}
 		}
 	}
 }

@@ -78,6 +78,7 @@ type entry struct {
 	node    *fhir.Node
 	record  bool
 	deletes []string
+	filled  []string // elements that defaults.yaml gave a record
 	done    []done
 
 	frozen *part // not nil: node is shared; what made it, to make it anew
@@ -207,7 +208,7 @@ func (r *run) entry(typ, id string, key records.Key) *entry {
 		r.made = append(r.made, &entry{})
 	}
 	e := r.made[n]
-	*e = entry{typ: typ, id: id, key: key, keys: e.keys[:0], deletes: e.deletes[:0], done: e.done[:0]}
+	*e = entry{typ: typ, id: id, key: key, keys: e.keys[:0], deletes: e.deletes[:0], filled: e.filled[:0], done: e.done[:0]}
 	r.entries = append(r.entries, e)
 	return e
 }

@@ -1,0 +1,220 @@
+package records
+
+import (
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// transactionOf reads the kind of transaction that a charge carries (FT1-6):
+// CG charge, CD credit, PY payment, AJ adjustment, CO co-payment.
+func transactionOf(n *fhir.Node) string {
+	for _, e := range n.Get("extension").Items() {
+		if strings.HasSuffix(e.Str("url"), "/transaction-type") {
+			return e.Str("valueCodeableConcept.coding[0].code") + e.Str("valueCode") + e.Str("valueCoding.code")
+		}
+	}
+	return ""
+}
+
+func chargeEvent(n *fhir.Node, born bool) string {
+	if !born {
+		return "corrected"
+	}
+	switch transactionOf(n) {
+	case "CD":
+		return "reversed"
+	case "PY":
+		return "payment"
+	case "AJ":
+		return "adjusted"
+	case "CO":
+		return "copay"
+	default:
+		return "posted"
+	}
+}
+
+// A print is what a credit may know of the charge that it takes back.
+type print struct {
+	text   string
+	strong bool // names the charge: the transaction's own id, or the reference (FT1-31)
+}
+
+// prints of a charge or credit: its identifiers, and code, date, amount and
+// account together.
+func prints(s *state) []print {
+	n := s.resource
+	var out []print
+	for _, id := range n.Get("identifier").Items() {
+		if value := id.Str("value"); value != "" {
+			out = append(out, print{text: "id|" + id.Str("system") + "|" + value, strong: true})
+		}
+	}
+	code := n.Str("code.coding[0].code") + n.Str("code.text")
+	date := n.Str("occurrenceDateTime") + n.Str("occurrencePeriod.start")
+	amount := amountOf(n)
+	if code == "" || date == "" || amount == "" {
+		return out
+	}
+	account := n.Str("account[0].reference")
+	if account == "" {
+		account = n.Str("subject.reference")
+	}
+	return append(out, print{text: strings.Join([]string{"like", code, date, amount, account}, "|")})
+}
+
+// amountOf is the extended price (FT1-11), else quantity and unit price,
+// without a sign: feeds send a credit's with and without one.
+func amountOf(n *fhir.Node) string {
+	amount := n.Str("priceOverride.value")
+	if amount == "" {
+		for _, e := range n.Get("extension").Items() {
+			if strings.HasSuffix(e.Str("url"), "/unit-price") {
+				amount = e.Str("valueMoney.value") + "x" + strings.TrimPrefix(n.Str("quantity.value"), "-")
+			}
+		}
+	}
+	amount = strings.TrimLeft(amount, "-+")
+	if whole, fraction, ok := strings.Cut(amount, "."); ok && !strings.Contains(fraction, "x") {
+		amount = strings.TrimSuffix(whole+"."+strings.TrimRight(fraction, "0"), ".")
+	}
+	return amount
+}
+
+// reversals brings the message's credits and the charges that they take back
+// together, in whichever order they come. A charge is taken back once.
+func (f *fold) reversals() error {
+	for _, p := range f.pending {
+		if p.s.kind != Charge || p.v.event != "" {
+			continue
+		}
+		kind := transactionOf(p.s.resource)
+		if kind != "CD" && kind != "CG" && kind != "" {
+			continue
+		}
+		for _, mark := range prints(p.s) {
+			f.put(append(chargeKey(mark.text), p.name...), []byte{1})
+		}
+	}
+	for i := 0; i < len(f.pending); i++ { // reverse pends more
+		p := f.pending[i]
+		if p.s.kind != Charge || p.v.event != "" || p.s.ties != nil {
+			continue
+		}
+		switch transactionOf(p.s.resource) {
+		case "CD":
+			if err := f.reverse(p, "CG"); err != nil {
+				return err
+			}
+		case "CG", "":
+			if err := f.reverse(p, "CD"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reverse looks for the other side of a charge or credit: one that both name
+// and of the same amount before one of another amount, and by likeness one of
+// an earlier message before one of this.
+func (f *fold) reverse(p *pending, other string) error {
+	for _, mark := range prints(p.s) {
+		prefix := chargeKey(mark.text)
+		names, err := f.scan(prefix, nil, 64)
+		if err != nil {
+			return err
+		}
+		var second *state
+		for _, name := range names {
+			_, key, _ := strings.Cut(strings.TrimPrefix(string(name[len(prefix):]), "r/"), "/")
+			s, err := f.load(Charge, key)
+			if err != nil {
+				return err
+			}
+			if s == nil || s == p.s {
+				continue
+			}
+			f.unchanged(s)
+			if !matches(p.s, s, mark, other) {
+				continue
+			}
+			q := f.changes[string(recordKey(Charge, key))]
+			if mark.strong && amountOf(s.resource) == amountOf(p.s.resource) || !mark.strong && (q == nil || !q.v.born) {
+				f.tieCharges(p.s, s, other)
+				return nil
+			}
+			if second == nil {
+				second = s
+			}
+		}
+		if second != nil {
+			f.tieCharges(p.s, second, other)
+			return nil
+		}
+	}
+	if p.v.born && other == "CG" {
+		p.v.warnings = append(p.v.warnings, "reversal-without-charge")
+	}
+	return nil
+}
+
+// matches says whether s can be the other side: of the other kind, not taken
+// yet, for the same service, and by likeness alone only a charge that its
+// sender sent before the credit.
+func matches(mine, s *state, mark print, other string) bool {
+	kind := transactionOf(s.resource)
+	if s.ties != nil || kind != other && (other != "CG" || kind != "") {
+		return false
+	}
+	if mark.strong {
+		one, two := mine.resource.Str("code.coding[0].code"), s.resource.Str("code.coding[0].code")
+		return one == two || one == "" || two == ""
+	}
+	charge, credit := s, mine
+	if other == "CD" {
+		charge, credit = mine, s
+	}
+	for i := range credit.stamps {
+		if from := charge.heard(credit.stamps[i].name); from != nil {
+			return from.first() <= credit.stamps[i].first()
+		}
+	}
+	return other == "CG"
+}
+
+// first is the order of the oldest message whose elements still stand.
+func (s *sender) first() string {
+	first := s.last
+	for _, at := range s.at {
+		if at.order < first && !strings.HasPrefix(at.order, weakest) {
+			first = at.order
+		}
+	}
+	return first
+}
+
+// tieCharges writes on both sides what the reversal is.
+func (f *fold) tieCharges(mine, s *state, other string) {
+	charge, credit := s, mine
+	if other == "CD" {
+		charge, credit = mine, s
+	}
+	for _, side := range [...]*state{charge, credit} {
+		delete(f.states, string(recordKey(Charge, side.key.String()))) // it is going to change
+	}
+	partly := amountOf(charge.resource) != amountOf(credit.resource)
+	for _, side := range [...]*state{charge, credit} {
+		v := version{it: &Item{Kind: Charge, Key: side.key}, before: side.shown(), previous: side.label(), told: true}
+		if partly {
+			v.warnings = []string{"reversal-of-another-amount"}
+		}
+		if side == charge {
+			side.ties = &ties{ReversedBy: &credit.key, Partly: partly}
+		} else {
+			side.ties = &ties{Reverses: &charge.key}
+		}
+		f.pend(side, v)
+	}
+}

@@ -1,0 +1,85 @@
+package records
+
+import (
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// A pending is what a message makes of one record: one version, however many
+// of its parts speak of the record.
+type pending struct {
+	s    *state
+	v    version
+	name []byte
+}
+
+// pend notes a record that the message bears on; the version is written when
+// the whole message is folded.
+func (f *fold) pend(s *state, v version) {
+	name := recordKey(s.kind, s.key.String())
+	if p := f.changes[string(name)]; p != nil {
+		p.v.join(&v)
+		return
+	}
+	p := &pending{s: s, v: v, name: name}
+	f.changes[string(name)] = p
+	f.pending = append(f.pending, p)
+}
+
+// join makes one version of two: an event that is asked for by name tells more
+// than one that follows from what changed.
+func (v *version) join(o *version) {
+	v.late = v.late || o.late
+	v.told = v.told || o.told
+	v.warnings = append(v.warnings, o.warnings...)
+	if o.event != "" {
+		v.event, v.transition, v.merge = o.event, o.transition, o.merge
+	}
+	if v.it.Event == "" && o.it.Event != "" {
+		v.it = o.it
+	}
+}
+
+// unchanged puts back a record that was loaded and not changed.
+func (f *fold) unchanged(s *state) {
+	name := recordKey(s.kind, s.key.String())
+	if f.changes[string(name)] == nil {
+		f.states[string(name)] = s
+	}
+}
+
+// flush writes every pending record: as a version where a consumer learns
+// something, else only its stamps.
+func (f *fold) flush() error {
+	for _, p := range f.pending { // what they show of each other is what they are now
+		r := p.s.carried()
+		f.nodes[r.node.ResourceType()+"/"+r.node.ID()] = r
+	}
+	for _, p := range f.pending {
+		s, v := p.s, &p.v
+		shown := f.nodes[s.resource.ResourceType()+"/"+s.resource.ID()]
+		v.changed = fhir.Diff(v.before, shown.node)
+		if v.born || v.late || v.told || v.event != "" || len(v.changed) > 0 || s.label() != v.previous {
+			v.warn(s)
+			if err := f.publish(s, v, shown); err != nil {
+				return err
+			}
+			continue
+		}
+		if now := s.encode(f.stored(s, shown)); string(now) != string(s.stored) {
+			f.put(p.name, now)
+			s.stored = now
+		}
+		f.states[string(p.name)] = s
+	}
+	f.pending, f.changes = nil, map[string]*pending{}
+	return nil
+}
+
+// stored is the JSON of what messages have set, which is what is shown where
+// nothing else is.
+func (f *fold) stored(s *state, shown *resource) []byte {
+	if shown.node == s.resource && s.raw == nil {
+		return f.text(shown)
+	}
+	return f.json(s.resource)
+}

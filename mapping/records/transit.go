@@ -1,0 +1,101 @@
+package records
+
+import "strings"
+
+// askedState begins the element under which a sender's stamps keep the newest
+// message that asked for a state.
+const askedState = "@state="
+
+// transit sets the state: the one that the newest message of a sender asked
+// for, by its trigger or by the resource's status. Of two senders the one that
+// spoke last counts. A no-show after an arrival is a conflict in which the
+// arrival is kept; transit names it.
+func (s *state) transit(it *Item, st Stamp) (conflict string) {
+	asked := it.State
+	if asked == "" {
+		asked = statusOf(it.Kind, it.Resource)
+		if it.silent() {
+			st.Order = weakest + st.Order
+		}
+	}
+	if asked == "" {
+		return ""
+	}
+	from := s.sender(st.Sender)
+	repeated := from.asked(asked) != ""
+	if !s.newer(st, askedState+asked) {
+		return ""
+	}
+	newest := from.supersede(asked, st.Order)
+	decided := from.decides()
+	switch {
+	case s.by == st.Sender || s.state == "":
+		s.state, s.by = decided, st.Sender
+	case !newest || strings.HasPrefix(st.Order, weakest):
+	case decided == "noshow" && arrived(s.state):
+	default:
+		s.state, s.by = decided, st.Sender
+	}
+	if asked == "noshow" && newest && !repeated && arrived(s.state) {
+		return "noshow-after-arrival"
+	}
+	return ""
+}
+
+// asked gives the order of the newest message that asked for a state, or "".
+func (s *sender) asked(state string) string {
+	for i := range s.at {
+		if name, ok := strings.CutPrefix(s.at[i].element, askedState); ok && name == state {
+			return s.at[i].order
+		}
+	}
+	return ""
+}
+
+// supersede forgets other states asked for at the very same order, and says
+// whether none was asked for later.
+func (s *sender) supersede(state, order string) (newest bool) {
+	newest = true
+	kept := s.at[:0]
+	for _, at := range s.at {
+		name, ok := strings.CutPrefix(at.element, askedState)
+		if ok && name != state && at.order == order {
+			continue
+		}
+		if ok && at.order > order {
+			newest = false
+		}
+		kept = append(kept, at)
+	}
+	s.at = kept
+	return newest
+}
+
+// decides gives the state that a sender's messages amount to, whatever order
+// they came in: the newest one's; of a no-show what was before it, if that was
+// an arrival.
+func (s *sender) decides() string {
+	last, order := "", ""
+	before, earlier := "", ""
+	for _, at := range s.at {
+		name, ok := strings.CutPrefix(at.element, askedState)
+		if !ok {
+			continue
+		}
+		if at.order >= order {
+			last, order = name, at.order
+		}
+		if name != "noshow" && at.order >= earlier {
+			before, earlier = name, at.order
+		}
+	}
+	if last == "noshow" && arrived(before) {
+		return before
+	}
+	return last
+}
+
+// arrived says whether the patient is there, or was.
+func arrived(state string) bool {
+	return state == "arrived" || state == "checked-in" || state == "fulfilled"
+}
