@@ -106,7 +106,7 @@ func journalCommand() *cobra.Command {
 	var o operator
 	c := &cobra.Command{Use: "journal", Short: "Look at accepted messages and what became of them", Args: cobra.NoArgs}
 	o.register(c)
-	c.AddCommand(journalList(&o), journalShow(&o), journalReplay(&o))
+	c.AddCommand(journalList(&o), journalShow(&o), journalReplay(&o), journalUnmerge(&o))
 	return c
 }
 

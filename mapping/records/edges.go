@@ -176,3 +176,15 @@ func (f *fold) canonical(kind Kind, k Key) (string, error) {
 	}
 	return key, err
 }
+
+// Merged says whether a patient of this key is retired by a merge that counts
+// or could be undone.
+func Merged(v View, kind Kind, retired Key) (bool, error) {
+	f := (&Folder{}).fold(v, &Change{})
+	key, err := f.canonical(kind, retired)
+	if err != nil {
+		return false, err
+	}
+	e, err := f.edgeOf(kind, key)
+	return e != nil && e.To != "", err
+}

@@ -26,6 +26,7 @@ const (
 	typeMessage  = "message"
 	typeRetry    = "retry"    // an operator's command: run a quarantined message again
 	typeDrop     = "drop"     // an operator's command: take it out for good
+	typeUnmerge  = "unmerge"  // an operator's command: take a patient's merge back; the bytes are the retired patient's key
 	typeSettings = "settings" // the configuration in force from the position Of on
 	typeTick     = "tick"     // the clock, for what expires
 )

@@ -150,6 +150,10 @@ func (e *Engine) prepare(p *prepared) {
 			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
 		}
 	}()
+	if p.problem == nil && p.entry.Type == typeUnmerge {
+		p.prepareUnmerge()
+		return
+	}
 	if p.problem != nil || p.entry.Type != typeMessage && p.entry.Type != typeRetry {
 		return
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
@@ -102,7 +103,8 @@ func guarded(next http.Handler, tokens string) http.Handler {
 // GET /journal?from=&limit= and /quarantine are JSON lines; GET /journal/N and
 // /quarantine/N one object; GET /journal/N/raw the bytes; POST
 // /quarantine/N/retry (with other bytes as body) and /quarantine/N/drop?why=
-// are journal entries and answer {"sequence": N}.
+// are journal entries and answer {"sequence": N}, and so is POST /unmerge with
+// {"assigner", "id", "why"} of the retired patient.
 func Operator(e *engine.Engine) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /journal", func(w http.ResponseWriter, r *http.Request) { listJournal(e, w, r) })
@@ -146,6 +148,20 @@ func Operator(e *engine.Engine) http.Handler {
 			return
 		}
 		pos, err := e.Drop(number(r), r.RemoteAddr, why)
+		commanded(w, pos, err)
+	})
+	mux.HandleFunc("POST /unmerge", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			records.Key
+			Why string `json:"why"`
+		}
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&body); err != nil || body.ID == "" || body.Assigner == "" || body.Why == "" {
+			http.Error(w, "the body is a JSON object with assigner, id and why", http.StatusBadRequest)
+			return
+		}
+		pos, err := e.Unmerge(body.Key, r.RemoteAddr, body.Why)
 		commanded(w, pos, err)
 	})
 	return mux

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// Unmerge takes the merge of a patient back: his records return to him, and he
+// is no longer retired. It is a journal entry, as every operator's command, and
+// an error where nothing says that the patient was merged.
+func (e *Engine) Unmerge(retired records.Key, by, why string) (uint64, error) {
+	merged, err := records.Merged(e.store, records.Patient, retired)
+	if err != nil {
+		return 0, fmt.Errorf("unmerge: %w", err)
+	}
+	if !merged {
+		return 0, fmt.Errorf("no merge retired this patient")
+	}
+	raw, err := json.Marshal(retired)
+	if err != nil {
+		return 0, fmt.Errorf("unmerge: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	en := &entry{Type: typeUnmerge, Received: time.Now().UnixNano(), SHA256: hex.EncodeToString(sum[:]), By: by, Why: why, raw: raw}
+	data, err := en.encode()
+	if err != nil {
+		return 0, err
+	}
+	return e.store.Append(data)
+}
+
+// prepareUnmerge makes the change of an unmerge.
+func (p *prepared) prepareUnmerge() {
+	en := p.entry
+	p.target = en
+	p.head = hl7v2.Header{Code: typeUnmerge}
+	var retired records.Key
+	if err := json.Unmarshal(en.raw, &retired); err != nil {
+		p.problem = &problem{Reason: "syntax", Text: "the entry has no key"}
+		return
+	}
+	received := time.Unix(0, en.Received).UTC()
+	p.change = &records.Change{
+		Origin:   records.Origin{Source: "operator", Message: typeUnmerge, SHA256: en.SHA256, Journal: en.pos},
+		Received: received, Occurred: received.Format(time.RFC3339), ZoneSource: "explicit",
+		Stamp:    records.Stamp{Sender: "operator", Order: fmt.Sprintf("s%020d", en.pos)},
+		Edges:    []records.Edge{{Op: "unmerge", Kind: records.Patient, Retired: retired}},
+		Pipeline: "operator", Version: "1",
+	}
+}
