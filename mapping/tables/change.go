@@ -61,17 +61,24 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 	return c
 }
 
-// edges reads merges, one for each segment that the retired key stands in.
+// edges reads merges and links, one for each segment that the retired key
+// stands in.
 func (r *run) edges(c *records.Change, st *structure, groups []*instance) {
 	for i := range st.edges {
 		e := &st.edges[i]
+		first := records.Key{}
 		for k := range r.msg.Len() {
 			s := r.msg.Segment(k)
 			if !s.Is(e.retired.ref.segment) {
 				continue
 			}
 			f := frame{run: r, segment: s, group: groups[k]}
-			retired, survivor := e.retired.eval(&f), e.survivor.eval(&f)
+			retired, survivor := e.retired.eval(&f), first
+			if !e.between {
+				survivor = e.survivor.eval(&f)
+			} else if first.Zero() {
+				first = retired
+			}
 			if retired.Zero() || survivor.Zero() || retired.String() == survivor.String() {
 				continue
 			}

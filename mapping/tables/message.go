@@ -51,6 +51,7 @@ type edgeRule struct {
 	op                string
 	kind              records.Kind
 	survivor, retired keyRule
+	between           bool // the first segment names the survivor, each other one a retired
 }
 
 // structure reads a message table.
@@ -133,13 +134,13 @@ func (l *loader) compileStructure(st *structure) {
 	}
 	for _, line := range st.lines["edges"] {
 		words, err := fields(line.text)
-		if err != nil || len(words) != 5 || words[3] != "<-" {
-			l.fail(line.file, line.line, line.text, "an edge is OP KIND KEY <- KEY")
+		if err != nil || (len(words) != 5 || words[3] != "<-") && len(words) != 3 {
+			l.fail(line.file, line.line, line.text, "an edge is OP KIND KEY <- KEY, or OP KIND KEY between the first segment of the key and each other")
 			continue
 		}
-		e := edgeRule{op: words[0], kind: records.Kind(words[1])}
+		e := edgeRule{op: words[0], kind: records.Kind(words[1]), between: len(words) == 3}
 		if e.survivor, err = parseKey(words[2], ""); err == nil {
-			e.retired, err = parseKey(words[4], "")
+			e.retired, err = parseKey(words[len(words)-1], "")
 		}
 		if err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)
