@@ -103,8 +103,14 @@ func eventOf(s *state, v *version) string {
 
 // relabelled: a change of confidentiality tells more than another update.
 func relabelled(v *version, otherwise string) string {
-	if !v.born && v.has("meta.security") {
-		return "label.changed"
+	if v.born {
+		return otherwise
+	}
+	for i := range v.changed {
+		d := &v.changed[i]
+		if strings.HasPrefix(d.Path, "meta.security") || d.Path == "meta" && (d.Old.Get("security") != nil || d.New.Get("security") != nil) {
+			return "label.changed"
+		}
 	}
 	return otherwise
 }
@@ -149,7 +155,7 @@ func encounterEvent(v *version) string {
 	case v.has("location"):
 		return "bed-changed"
 	}
-	return "updated"
+	return ""
 }
 
 // byState names an event by the state that a record comes to.

@@ -1,0 +1,186 @@
+package records_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/records"
+)
+
+// A siu is one scheduling message in plain words.
+type siu struct {
+	trigger string
+	start   string
+	status  string // SCH-25; "": what the tables fill in
+	reason  string // SCH-6
+	room    string
+	comment string
+	series  string // SCH-4
+	bare    bool   // without the patient's segments
+}
+
+func (m siu) change(n, order int, id string) *records.Change {
+	rows := map[string][2]string{
+		"S12": {"booked", "booked"}, "S13": {"booked", "rescheduled"}, "S14": {}, "S15": {"cancelled", "cancelled"},
+		"S16": {"cancelled", "discontinued"}, "S17": {"entered-in-error", "deleted"}, "S26": {"noshow", "noshow"},
+	}
+	it := appointmentItem(id, map[string]string{"start": m.start, "comment": m.comment, "status": m.status}, rows[m.trigger][0], rows[m.trigger][1])
+	it.Trigger = m.trigger
+	if m.status == "" {
+		it.Resource.SetString("status", "booked")
+		it.Defaulted = []string{"status"}
+	}
+	if m.start == "" {
+		it.Resource.Set("_start", fhir.NewObject().Append("extension", fhir.NewObject().SetString("url", "http://hl7.org/fhir/StructureDefinition/data-absent-reason").SetString("valueCode", "unknown")))
+		it.Defaulted = append(it.Defaulted, "_start")
+	}
+	if m.reason != "" {
+		it.Resource.Set("cancelationReason", fhir.NewObject().SetString("text", m.reason))
+	}
+	if m.series != "" {
+		kind := fhir.NewObject().Append("coding", fhir.NewObject().SetString("code", "PGN"))
+		it.Resource.Append("identifier", fhir.NewObject().Set("type", kind).SetString("system", "urn:x:groups").SetString("value", m.series))
+	}
+	actor := func(ref string) *fhir.Node {
+		return fhir.NewObject().Set("actor", fhir.NewObject().SetString("reference", ref)).SetString("status", "accepted")
+	}
+	who := patient(1)
+	if !m.bare {
+		it.Resource.Append("participant", actor("Patient/"+who.ID()))
+	}
+	if m.room != "" {
+		it.Resource.Append("participant", actor("Location/"+m.room))
+	}
+	if m.bare {
+		c := change(n, "a", order, 1, it)
+		c.Subject = nil
+		return c
+	}
+	c := change(n, "a", order, 1, patientItem(1), it)
+	if m.room != "" {
+		c.Related = append(c.Related, fhir.NewResource("Location").SetString("id", m.room).SetString("name", "Room "+m.room))
+	}
+	return c
+}
+
+// What each event does to an appointment, step by step: the event and state of
+// its last version, and a warning (HL7 v2.5.1 §10.3).
+func TestAppointmentEvents(t *testing.T) {
+	at := func(trigger, start string) siu { return siu{trigger: trigger, start: start} }
+	const nine, ten = "2026-03-20T09:00:00Z", "2026-03-20T10:00:00Z"
+	for name, c := range map[string]struct {
+		steps                      []siu
+		event, state, warning, end string
+	}{
+		"S12":                            {[]siu{at("S12", nine)}, "booked", "booked", "", "normal"},
+		"S12 as the filler has it":       {[]siu{{trigger: "S12", start: nine, status: "waitlist"}}, "booked", "waitlist", "", "normal"},
+		"S12 again with other content":   {[]siu{at("S12", nine), {trigger: "S12", start: nine, comment: "x"}}, "modified", "booked", "booked-again", "normal"},
+		"S12 again with another time":    {[]siu{at("S12", nine), at("S12", ten)}, "rescheduled", "booked", "booked-again", "normal"},
+		"S13 of none":                    {[]siu{at("S13", nine)}, "rescheduled", "booked", "", "inferred"},
+		"S13":                            {[]siu{at("S12", nine), at("S13", ten)}, "rescheduled", "booked", "", "normal"},
+		"S13 without another time":       {[]siu{at("S12", nine), {trigger: "S13", start: nine, comment: "x"}}, "rescheduled", "booked", "rescheduled-without-time", "normal"},
+		"S14":                            {[]siu{at("S12", nine), {trigger: "S14", start: nine, comment: "x"}}, "modified", "booked", "", "normal"},
+		"S14 with another time":          {[]siu{at("S12", nine), at("S14", ten)}, "rescheduled", "booked", "modified-with-time", "normal"},
+		"S14 that cancels":               {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "cancelled"}}, "cancelled", "cancelled", "", "normal"},
+		"S14 that arrives":               {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "arrived"}}, "arrived", "arrived", "", "normal"},
+		"S14 silent of a cancellation":   {[]siu{at("S12", nine), at("S15", nine), {trigger: "S14", start: nine, comment: "x"}}, "modified", "cancelled", "", "normal"},
+		"S15":                            {[]siu{at("S12", nine), {trigger: "S15", reason: "ill"}}, "cancelled", "cancelled", "", "normal"},
+		"S15 of none":                    {[]siu{at("S15", nine)}, "cancelled", "cancelled", "", "inferred"},
+		"S17":                            {[]siu{at("S12", nine), at("S17", nine)}, "deleted", "entered-in-error", "", "normal"},
+		"S26":                            {[]siu{at("S12", nine), at("S26", nine)}, "noshow", "noshow", "", "normal"},
+		"S26 after the arrival":          {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "arrived"}, {trigger: "S26", start: nine, reason: "absent"}}, "modified", "arrived", "noshow-after-arrival", "normal"},
+		"booked again after cancelling":  {[]siu{at("S12", nine), {trigger: "S15", reason: "ill"}, at("S12", ten)}, "booked", "booked", "", "normal"},
+		"S16":                            {[]siu{at("S12", nine), at("S16", nine)}, "discontinued", "cancelled", "", "normal"},
+		"a state the sender never names": {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "checked-in"}, {trigger: "S14", start: nine, comment: "x"}}, "modified", "checked-in", "", "normal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for i, m := range c.steps {
+				w.fold(m.change(i+1, i+1, "A"))
+			}
+			r := w.last(records.Appointment)
+			require.Equal(t, "appointment."+c.event, r.EventType)
+			require.Equal(t, c.state, r.State)
+			require.Equal(t, c.end, r.Transition)
+			require.Contains(t, string(r.Resource), `"status":"`+c.state+`"`)
+			if c.warning != "" {
+				require.Contains(t, r.Quality.Warnings, c.warning)
+			} else {
+				require.Nil(t, r.Quality)
+			}
+			if c.state != "cancelled" && c.state != "noshow" {
+				require.NotContains(t, string(r.Resource), "cancelationReason", "R4 app-4")
+			}
+			require.NotContains(t, string(r.Resource), `_start`, "the time that an earlier message gave stays")
+			w.holds()
+		})
+	}
+}
+
+// A reschedule tells the old and the new time and what it releases, with the
+// released resource itself, though no message of now speaks of it.
+func TestRescheduleReleases(t *testing.T) {
+	w := newWorld(t)
+	w.fold(siu{trigger: "S12", start: "2026-03-20T09:00:00Z", room: "old"}.change(1, 1, "A"))
+	w.fold(siu{trigger: "S13", start: "2026-03-20T10:00:00Z", room: "new"}.change(2, 2, "A"))
+	r := w.last(records.Appointment)
+	released := false
+	for _, c := range r.Changed {
+		switch {
+		case c.Path == "start":
+			require.Equal(t, `"2026-03-20T09:00:00Z" "2026-03-20T10:00:00Z"`, string(c.Old)+" "+string(c.New))
+		case strings.Contains(string(c.Old), "Location/old"):
+			require.True(t, strings.HasPrefix(c.Path, "participant["))
+			require.Nil(t, c.New, "no new: released")
+			released = true
+		}
+	}
+	require.True(t, released)
+	require.Contains(t, fmt.Sprintf("%s", r.Related), `"Room old"`)
+	require.Contains(t, fmt.Sprintf("%s", r.Related), `"Room new"`)
+}
+
+// A message without the patient's segments keeps the patient, and the record
+// carries what is known of him.
+func TestPatientKnownFromEarlier(t *testing.T) {
+	w := newWorld(t)
+	first := siu{trigger: "S12", start: "2026-03-20T09:00:00Z"}.change(1, 1, "A")
+	first.Items[0].Resource.SetString("birthDate", "1950-01-01")
+	w.fold(first)
+	w.fold(siu{trigger: "S13", start: "2026-03-20T10:00:00Z", room: "r", bare: true}.change(2, 2, "A"))
+	r := w.last(records.Appointment)
+	require.Equal(t, "appointment.rescheduled", r.EventType)
+	require.Equal(t, "P1", r.Subject.Survivor.ID)
+	require.Len(t, r.Subject.IDs, 1)
+	require.Contains(t, string(r.Resource), "Patient/"+patient(1).ID())
+	require.Contains(t, fmt.Sprintf("%s", r.Related), `"1950-01-01"`)
+	// A later message that names the patient but tells less of him.
+	w.fold(siu{trigger: "S14", start: "2026-03-20T10:00:00Z", comment: "x"}.change(3, 3, "A"))
+	require.Contains(t, fmt.Sprintf("%s", w.last(records.Appointment).Related), `"1950-01-01"`, "what is held, not only what the message says")
+}
+
+// A discontinuation cancels what is still to come of the series and leaves what
+// has been, or was kept.
+func TestSeriesDiscontinued(t *testing.T) {
+	w := newWorld(t)
+	for i, start := range []string{"2026-03-01T09:00:00Z", "2026-03-09T09:00:00Z", "2026-03-16T09:00:00Z", "2026-03-23T09:00:00Z", "2026-03-30T09:00:00Z"} {
+		w.fold(siu{trigger: "S12", start: start, series: "G1"}.change(i+1, i+1, fmt.Sprint("A", i)))
+	}
+	w.fold(siu{trigger: "S12", start: "2026-03-30T09:00:00Z", series: "G2"}.change(6, 6, "other"))
+	w.fold(siu{trigger: "S14", start: "2026-03-09T09:00:00Z", series: "G1", status: "fulfilled"}.change(7, 7, "A1"))
+	made := w.fold(siu{trigger: "S16", start: "2026-03-16T09:00:00Z", series: "G1"}.change(8, 8, "A2"))
+	require.Len(t, made, 3)
+	for _, r := range made {
+		require.Equal(t, "appointment.discontinued", r.EventType)
+	}
+	for id, want := range map[string]string{"A0": "booked", "A1": "fulfilled", "A2": "cancelled", "A3": "cancelled", "A4": "cancelled", "other": "booked"} {
+		require.Equal(t, want, w.lastOf(records.Appointment, id).State, id)
+	}
+	w.fold(siu{trigger: "S16", start: "2026-03-01T09:00:00Z", series: "G1"}.change(9, 9, "A0"))
+	require.Equal(t, "booked", w.lastOf(records.Appointment, "A0").State, "what has been stays")
+	w.holds()
+}
