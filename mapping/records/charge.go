@@ -1,6 +1,7 @@
 package records
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -94,7 +95,9 @@ func (f *fold) reversals() error {
 			continue
 		}
 		for _, mark := range prints(p.s) {
-			f.put(append(chargeKey(mark.text), p.name...), []byte{1})
+			if err := f.list(chargeKey(mark.text), p.s.key.String()); err != nil {
+				return err
+			}
 		}
 	}
 	for i := 0; i < len(f.pending); i++ { // reverse pends more
@@ -116,19 +119,41 @@ func (f *fold) reversals() error {
 	return nil
 }
 
+// mostAlike is how many charges of one print are kept, the newest.
+const mostAlike = 64
+
+// list adds a name to those under a key.
+func (f *fold) list(key []byte, name string) error {
+	listed, err := f.get(key)
+	if err != nil {
+		return err
+	}
+	var names []string
+	if len(listed) > 0 {
+		names = strings.Split(string(listed), "\n")
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	names = append(names, name)
+	f.put(key, []byte(strings.Join(names[max(0, len(names)-mostAlike):], "\n")))
+	return nil
+}
+
 // reverse looks for the other side of a charge or credit: one that both name
 // and of the same amount before one of another amount, and by likeness one of
 // an earlier message before one of this.
 func (f *fold) reverse(p *pending, other string) error {
 	for _, mark := range prints(p.s) {
-		prefix := chargeKey(mark.text)
-		names, err := f.scan(prefix, nil, 64)
+		listed, err := f.get(chargeKey(mark.text))
 		if err != nil {
 			return err
 		}
 		var second *state
-		for _, name := range names {
-			_, key, _ := strings.Cut(strings.TrimPrefix(string(name[len(prefix):]), "r/"), "/")
+		for key := range strings.SplitSeq(string(listed), "\n") {
+			if key == p.s.key.String() {
+				continue
+			}
 			s, err := f.load(Charge, key)
 			if err != nil {
 				return err

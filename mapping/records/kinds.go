@@ -33,12 +33,27 @@ func prepare(it *Item) {
 			it.State = status
 		}
 	case Patient:
-		if it.Trigger != "" && it.Resource.Get("link") != nil { // a merge's links are ties
-			it.Resource = it.Resource.Clone()
-			it.Resource.Delete("link")
+		if it.Trigger != "" && it.Resource.Get("link") != nil {
+			it.Resource = withoutMerges(it.Resource)
 		}
 	default:
 	}
+}
+
+// withoutMerges leaves out the links of a merge (MRG): they are ties, which can
+// be undone.
+func withoutMerges(n *fhir.Node) *fhir.Node {
+	kept := fhir.NewArray()
+	for _, link := range n.Get("link").Items() {
+		if kind := link.Str("type"); kind != "replaces" && kind != "replaced-by" {
+			kept.Kids = append(kept.Kids, link)
+		}
+	}
+	n = n.Shallow()
+	if n.Delete("link"); len(kept.Kids) > 0 {
+		n.Set("link", kept)
+	}
+	return n
 }
 
 // fills says whether the tables filled an element in for want of a value.

@@ -362,11 +362,19 @@ func (w *writer) merge(m *RecordMerge) {
 	})
 }
 
-// labels appends the confidentiality codes of a resource (R4 meta.security).
+// labels appends the confidentiality codes of a resource (R4 meta.security),
+// and that the patient is to be treated with discretion (PV1-16).
 func labels(out []string, n *fhir.Node) []string {
 	for _, c := range n.At("meta.security").Items() {
 		if code := c.Str("code"); code != "" {
 			out = append(out, code)
+		}
+	}
+	for _, courtesy := range n.At("hospitalization.specialCourtesy").Items() {
+		for _, c := range courtesy.Get("coding").Items() {
+			if code := c.Str("code"); code != "" {
+				out = append(out, code)
+			}
 		}
 	}
 	return out
@@ -376,7 +384,7 @@ func (r *resource) labels(out []string) []string {
 	if r.node != nil {
 		return labels(out, r.node)
 	}
-	if !bytes.Contains(r.json, []byte(`"security":[`)) {
+	if !bytes.Contains(r.json, []byte(`"security":[`)) && !bytes.Contains(r.json, []byte(`"specialCourtesy":[`)) {
 		return out
 	}
 	n, err := fhir.ParseJSON(r.json)

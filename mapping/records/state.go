@@ -25,7 +25,7 @@ func incomingKey(kind Kind, key string) []byte {
 
 func linkKey(kind Kind, key string) []byte { return []byte("l/" + string(kind) + "/" + key + "\x00") }
 func seriesKey(series string) []byte       { return []byte("g/" + series + "\x00") }
-func chargeKey(print string) []byte        { return []byte("c/" + print + "\x00") }
+func chargeKey(print string) []byte        { return []byte("c/" + print) }
 func resourceKey(ref string) []byte        { return []byte("f/" + ref) }
 
 // aliasTo is what stands under another identifier of a record: its key.

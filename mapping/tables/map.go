@@ -231,7 +231,12 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		if key.Zero() {
 			place := s.Name() + strconv.Itoa(s.Occurrence())
 			key = records.Key{Type: "message", Assigner: r.ctx.Source + "/" + r.header.SendingApplication, ID: r.header.ControlID + "/" + place}
-			id = fhir.ID(m.typ, "message", r.ctx.Source, r.header.SendingApplication, r.header.SendingFacility, r.header.ControlID, place, r.unnumbered())
+			content := r.unnumbered()
+			if m.record { // control ids begin anew: another message of the same is another thing
+				content = r.ctx.SHA256
+				key.ID += "/" + content[:min(len(content), 16)]
+			}
+			id = fhir.ID(m.typ, "message", r.ctx.Source, r.header.SendingApplication, r.header.SendingFacility, r.header.ControlID, place, content)
 			if m.record {
 				r.warn("keyed-by-message", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "no business key: keyed by message and position")
 			}
