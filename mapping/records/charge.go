@@ -10,12 +10,8 @@ import (
 // transactionOf reads the kind of transaction that a charge carries (FT1-6):
 // CG charge, CD credit, PY payment, AJ adjustment, CO co-payment.
 func transactionOf(n *fhir.Node) string {
-	for _, e := range n.Get("extension").Items() {
-		if strings.HasSuffix(e.Str("url"), "/transaction-type") {
-			return e.Str("valueCodeableConcept.coding[0].code") + e.Str("valueCode") + e.Str("valueCoding.code")
-		}
-	}
-	return ""
+	e := extension(n, "transaction-type")
+	return e.Str("valueCodeableConcept.coding[0].code") + e.Str("valueCode") + e.Str("valueCoding.code")
 }
 
 func chargeEvent(n *fhir.Node, born bool) string {
@@ -42,14 +38,20 @@ type print struct {
 	strong bool // names the charge: the transaction's own id, or the reference (FT1-31)
 }
 
-// prints of a charge or credit: its identifiers, and code, date, amount and
-// account together.
+// prints of a charge or credit: the numbers that name it among its patient's
+// (the transaction's, FT1-2, and the reference, FT1-31), and code, date, amount
+// and account together. A credit that says which charge it takes back has only
+// that.
 func prints(s *state) []print {
 	n := s.resource
+	named := func(value string) print { return print{text: "id|" + s.owner + "|" + value, strong: true} }
+	if value := extension(n, "reverses").Str("valueReference.identifier.value"); value != "" {
+		return []print{named(value)}
+	}
 	var out []print
 	for _, id := range n.Get("identifier").Items() {
 		if value := id.Str("value"); value != "" {
-			out = append(out, print{text: "id|" + id.Str("system") + "|" + value, strong: true})
+			out = append(out, named(value))
 		}
 	}
 	code := n.Str("code.coding[0].code") + n.Str("code.text")
@@ -60,9 +62,19 @@ func prints(s *state) []print {
 	}
 	account := n.Str("account[0].reference")
 	if account == "" {
-		account = n.Str("subject.reference")
+		account = s.owner
 	}
 	return append(out, print{text: strings.Join([]string{"like", code, date, amount, account}, "|")})
+}
+
+// extension gives the extension of a URL that ends in a name, or nil.
+func extension(n *fhir.Node, name string) *fhir.Node {
+	for _, e := range n.Get("extension").Items() {
+		if url := e.Str("url"); len(url) > len(name) && strings.HasSuffix(url, name) && url[len(url)-len(name)-1] == '/' {
+			return e
+		}
+	}
+	return nil
 }
 
 // amountOf is the extended price (FT1-11), else quantity and unit price,
@@ -70,10 +82,8 @@ func prints(s *state) []print {
 func amountOf(n *fhir.Node) string {
 	amount := n.Str("priceOverride.value")
 	if amount == "" {
-		for _, e := range n.Get("extension").Items() {
-			if strings.HasSuffix(e.Str("url"), "/unit-price") {
-				amount = e.Str("valueMoney.value") + "x" + strings.TrimPrefix(n.Str("quantity.value"), "-")
-			}
+		if price := extension(n, "unit-price").Str("valueMoney.value"); price != "" {
+			amount = price + "x" + strings.TrimPrefix(n.Str("quantity.value"), "-")
 		}
 	}
 	amount = strings.TrimLeft(amount, "-+")

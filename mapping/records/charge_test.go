@@ -22,10 +22,10 @@ func (c charged) item() records.Item {
 		return fhir.NewObject().Append("coding", fhir.NewObject().SetString("code", code))
 	}
 	n.Append("extension", fhir.NewObject().SetString("url", "https://liaison.health/fhir/StructureDefinition/transaction-type").Set("valueCodeableConcept", coding(c.kind)))
-	for _, id := range []string{c.id, c.reference} {
-		if id != "" {
-			n.Append("identifier", fhir.NewObject().SetString("system", "urn:x:transactions").SetString("value", id))
-		}
+	n.Append("identifier", fhir.NewObject().SetString("system", "urn:x:transactions").SetString("value", c.id))
+	if c.reference != "" {
+		identifier := fhir.NewObject().Set("identifier", fhir.NewObject().SetString("value", c.reference))
+		n.Append("extension", fhir.NewObject().SetString("url", "https://liaison.health/fhir/StructureDefinition/reverses").Set("valueReference", identifier))
 	}
 	n.Set("code", coding(c.code)).SetString("occurrenceDateTime", c.date)
 	n.Append("account", fhir.NewObject().SetString("reference", "Account/a1"))
@@ -101,8 +101,12 @@ func TestReversalOfOne(t *testing.T) {
 	}
 	require.Nil(t, w.lastOf(records.Charge, "T7/CD").Reverses)
 
+	// A credit that names a charge takes back no other that is like it.
+	w.fold(change(9, "a", 9, 1, patientItem(1), charged{id: "T10", kind: "CD", reference: "T99", code: "80053", date: "2026-03-10", amount: "10"}.item()))
+	require.Equal(t, "billable", w.lastOf(records.Charge, "T9/CG").State)
+
 	part := charged{id: "T8", kind: "CD", code: "80053", date: "2026-03-12", amount: "5"}
-	w.fold(change(8, "a", 8, 1, patientItem(1), part.item()))
+	w.fold(change(10, "a", 10, 1, patientItem(1), part.item()))
 	r := w.lastOf(records.Charge, "T8/CG")
 	require.Equal(t, "billable", r.State, "part of a charge is taken back, not the charge")
 	require.Equal(t, "T8/CD", r.ReversedBy.ID)
