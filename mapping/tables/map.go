@@ -233,8 +233,9 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			key = records.Key{Type: "message", Assigner: r.ctx.Source + "/" + r.header.SendingApplication, ID: r.header.ControlID + "/" + place}
 			content := r.unnumbered()
 			if m.record { // control ids begin anew: another message of the same is another thing
-				content = r.ctx.SHA256
-				key.ID += "/" + content[:min(len(content), 16)]
+				if content = r.ctx.SHA256; content != "" {
+					key.ID += "/" + content[:min(len(content), 16)]
+				}
 			}
 			id = fhir.ID(m.typ, "message", r.ctx.Source, r.header.SendingApplication, r.header.SendingFacility, r.header.ControlID, place, content)
 			if m.record {
