@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/records/recordstest"
 )
 
 // A merge of a patient with more records than a step moves, and its undoing by
@@ -88,9 +89,12 @@ func TestUnmerge(t *testing.T) {
 	require.Contains(t, out, " 0 differ")
 }
 
+// decodeAll reads records as they came off Kafka; each is as the schema has it.
 func decodeAll(t *testing.T, lines string) []*records.Record {
+	check := recordstest.New(t)
 	var out []*records.Record
 	for _, line := range strings.Split(strings.TrimSpace(lines), "\n") {
+		check.Valid(t, []byte(line))
 		var r records.Record
 		require.NoError(t, json.Unmarshal([]byte(line), &r))
 		out = append(out, &r)

@@ -172,8 +172,10 @@ func (f *fold) change() error {
 	if err := f.discontinue(); err != nil {
 		return err
 	}
-	if err := f.move(&continuation{Moves: f.moves}); err != nil {
-		return err
+	if len(f.moves) > 0 {
+		if err := f.move(&continuation{Moves: f.moves}); err != nil {
+			return err
+		}
 	}
 	return f.flush()
 }
