@@ -222,10 +222,13 @@ func corrects(s *state, v *version) bool {
 
 // warn notes what is odd about a version of a record that was known.
 func (v *version) warn(s *state) {
-	if v.born || v.late || s.kind != Appointment {
+	if v.born || v.late {
 		return
 	}
 	switch {
+	case v.it.Trigger == "A12" && s.kind == Encounter && !v.has("location"):
+		v.warnings = append(v.warnings, "transfer-cancelled-without-move")
+	case s.kind != Appointment:
 	case v.it.Trigger == "S12" && len(v.changed) > 0 && s.label() == v.previous:
 		v.warnings = append(v.warnings, "booked-again")
 	case v.it.Trigger == "S13" && !v.has("start") && !v.has("end"):

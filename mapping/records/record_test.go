@@ -65,6 +65,8 @@ func TestEncounterEvents(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"R"}, w.last(records.Encounter).Labels)
+	w.fold(change(20, "a", 20, 1, patientItem(1), encounterItem("A12", "in-progress", "transfer-cancelled", map[string]*fhir.Node{"location": bed("b2")})))
+	require.Contains(t, w.last(records.Encounter).Quality.Warnings, "transfer-cancelled-without-move", "the bed that it names is the one that was taken back")
 	w.holds()
 }
 
