@@ -107,7 +107,7 @@ func (e *Engine) ticking(now time.Time) error {
 }
 
 // A Fate is one line of the journal's list. Message is the message's type, or
-// what else the entry is: retry, drop, settings, tick.
+// what else the entry is: retry, drop, unmerge, settings, tick.
 type Fate struct {
 	Sequence  uint64    `json:"sequence"`
 	Source    string    `json:"source"`

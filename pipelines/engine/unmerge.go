@@ -27,7 +27,7 @@ func (e *Engine) Unmerge(retired records.Key, by, why string) (uint64, error) {
 		return 0, fmt.Errorf("unmerge: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	en := &entry{Type: typeUnmerge, Received: time.Now().UnixNano(), SHA256: hex.EncodeToString(sum[:]), By: by, Why: why, raw: raw}
+	en := &entry{Type: typeUnmerge, Received: e.cfg.Clock().UnixNano(), SHA256: hex.EncodeToString(sum[:]), By: by, Why: why, raw: raw}
 	data, err := en.encode()
 	if err != nil {
 		return 0, err
