@@ -295,6 +295,7 @@ func TestFields(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
 			for _, c := range fieldCases(t, file) {
 				raw, err := c.message()
 				require.NoError(t, err, c.place)

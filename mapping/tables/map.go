@@ -6,6 +6,7 @@ package tables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -184,14 +185,15 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	return result, nil
 }
 
-// follows checks `after`: the last segment before that is of another name.
+// follows checks `after`: the last segment before, but for those that are told
+// apart in the same way (a note stands behind a role of the patient too).
 func (r *run) follows(m *makeRule, i int) bool {
 	if len(m.after) == 0 {
 		return true
 	}
 	for j := i - 1; j >= 0; j-- {
 		s := r.msg.Segment(j)
-		if s.Is(m.segment) {
+		if s.Is(m.segment) || slices.ContainsFunc(m.passed, s.Is) {
 			continue
 		}
 		for _, name := range m.after {

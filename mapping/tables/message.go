@@ -3,6 +3,7 @@ package tables
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -32,7 +33,8 @@ type makeRule struct {
 	groups  []string
 	segment string
 	after   []string
-	typ     string // "" contributes to name
+	passed  []string // what may stand between: all segments of the structure that are told apart so
+	typ     string   // "" contributes to name
 	name    string
 	record  bool
 	section *section
@@ -94,6 +96,22 @@ func (l *loader) add(file string, values map[string]string, lines map[string]int
 	}
 }
 
+// pass tells every rule that asks what it stands behind which segments may
+// stand between: all that are told apart so in the structure.
+func (st *structure) pass() {
+	var floating []string
+	for name, rules := range st.makes {
+		if slices.ContainsFunc(rules, func(m *makeRule) bool { return len(m.after) > 0 }) {
+			floating = append(floating, name)
+		}
+	}
+	for _, rules := range st.makes {
+		for _, m := range rules {
+			m.passed = floating
+		}
+	}
+}
+
 func (l *loader) compileStructure(st *structure) {
 	code, _, _ := strings.Cut(st.name, "_")
 	for _, line := range st.lines["triggers"] {
@@ -132,6 +150,7 @@ func (l *loader) compileStructure(st *structure) {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
 	}
+	st.pass()
 	for _, line := range st.lines["edges"] {
 		words, err := fields(line.text)
 		if err != nil || (len(words) != 5 || words[3] != "<-") && len(words) != 3 {
