@@ -33,6 +33,7 @@ type state struct {
 	kind     Kind
 	key      Key
 	version  uint64
+	journal  uint64 // position of the message that made the version
 	state    string
 	previous string // state before the last change of state
 	subject  string // the patient the record belongs to now
@@ -66,6 +67,9 @@ func decodeState(data []byte) (*state, error) {
 	s.version, err = strconv.ParseUint(n.Str("version"), 10, 64)
 	if err != nil || s.kind == "" {
 		return nil, fmt.Errorf("read record state: no version or kind")
+	}
+	if s.journal, err = strconv.ParseUint(n.Str("journal"), 10, 64); err != nil {
+		return nil, fmt.Errorf("read record state: no position")
 	}
 	if raw := n.Str("raw"); raw != "" {
 		s.raw = []byte(raw)
@@ -123,6 +127,8 @@ func (s *state) encode(text []byte) []byte {
 	}
 	dst = append(dst, `],"version":`...)
 	dst = strconv.AppendUint(dst, s.version, 10)
+	dst = append(dst, `,"journal":`...)
+	dst = strconv.AppendUint(dst, s.journal, 10)
 	if s.resource != nil {
 		dst = append(dst, `,"resource":`...)
 		dst = append(dst, text...)

@@ -75,7 +75,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	}
 	return fhirrest.Listen(ctx, fhirrest.Config{
 		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), Connections: f.Connections,
-		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Types: d.Types, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Types: d.Types, Held: records.Held, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{
 				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Body: body, Origin: records.Origin{Source: s.Name},
