@@ -52,6 +52,7 @@ type Config struct {
 	// for reading, nil: all.
 	Types    []string
 	Held     func(resourceType string) bool
+	Room     *pipelines.Room // shared by all sources; nil: no bound
 	Outcomes pipelines.Outcomes
 	Answered func(source, code string)
 	Log      *slog.Logger

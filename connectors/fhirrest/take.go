@@ -24,7 +24,8 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 	if !s.speaksJSON(w, r) {
 		return
 	}
-	body, ok := s.body(w, r)
+	body, leave, ok := s.body(w, r)
+	defer leave()
 	if !ok {
 		return
 	}
@@ -193,8 +194,10 @@ func bundleType(t string) bool {
 	return false
 }
 
-// body reads the whole body, decompressed, up to the cap.
-func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+// body reads the whole body, decompressed, up to the cap. A large one waits for
+// room first; leave gives the room back.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) (body []byte, leave func(), ok bool) {
+	leave = func() {}
 	var from io.Reader = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity":
@@ -202,25 +205,39 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		z, err := gzip.NewReader(from)
 		if err != nil {
 			s.fail(w, http.StatusBadRequest, "structure", "", "the body is not gzip")
-			return nil, false
+			return nil, leave, false
 		}
 		from = z
 	default:
 		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "a body is plain or gzip")
-		return nil, false
+		return nil, leave, false
 	}
-	body, err := io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(from, min(s.cfg.MaxBody+1, pipelines.LargeMessage)))
+	if err == nil && len(body) == pipelines.LargeMessage {
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout/2)
+		defer cancel()
+		room, full := s.cfg.Room.Take(ctx, s.cfg.MaxBody)
+		if full != nil {
+			w.Header().Set("Retry-After", "5")
+			s.fail(w, http.StatusServiceUnavailable, "throttled", "", "too many large requests at once; send it again")
+			return nil, leave, false
+		}
+		leave = room
+		var rest []byte
+		rest, err = io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1-int64(len(body))))
+		body = append(body, rest...)
+	}
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig) || int64(len(body)) > s.cfg.MaxBody:
 		w.Header().Set("Connection", "close")
 		s.fail(w, http.StatusRequestEntityTooLarge, "too-long", "", "the body is above "+strconv.FormatInt(s.cfg.MaxBody, 10)+" bytes")
-		return nil, false
+		return nil, leave, false
 	case err != nil:
 		s.fail(w, http.StatusBadRequest, "structure", "", "the body ended early")
-		return nil, false
+		return nil, leave, false
 	}
-	return body, true
+	return body, leave, true
 }
 
 // speaksJSON refuses what is not JSON, coming or going.

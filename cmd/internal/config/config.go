@@ -24,6 +24,7 @@ type Config struct {
 	Retention  Retention  `yaml:"retention"`
 	Operations Operations `yaml:"operations"`
 	FreeSpace  Bytes      `yaml:"free_space"` // below it nothing is accepted
+	InFlight   Bytes      `yaml:"in_flight"`  // of large messages that are being taken in, all sources together
 	LogLevel   string     `yaml:"log_level"`  // debug, info, warn, error
 	file       string
 }
@@ -174,7 +175,7 @@ func (b *Bytes) UnmarshalYAML(text []byte) error {
 // loopback, everything embedded.
 func Default() *Config {
 	c := &Config{
-		Data: "liaison-data", LogLevel: "info", FreeSpace: 512 << 20,
+		Data: "liaison-data", LogLevel: "info", FreeSpace: 512 << 20, InFlight: 128 << 20,
 		Kafka:      Kafka{Listen: "127.0.0.1:9092", MaxBytes: 256 << 20, Partitions: 4, Replicas: 1, Retention: 7 * 24 * time.Hour, RecordBytes: 8 << 20, Compression: "snappy"},
 		Redis:      Redis{Window: 7 * 24 * time.Hour},
 		Gate:       Gate{Inbound: "strict", Outbound: "sample", Sample: 100},
