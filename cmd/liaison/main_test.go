@@ -224,6 +224,9 @@ func TestUsage(t *testing.T) {
 		{"send", "host"},
 		{"tail", "--from", "x"},
 		{"tail", "--kind", "x"},
+		{"journal", "bogus"},
+		{"journal", "show", "x"},
+		{"quarantine", "retry", "0"},
 		{"check"},
 		{"quarantine", "drop", "1"},
 		{"journal", "replay"},
@@ -232,6 +235,9 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
 		require.NotEmpty(t, errs)
 	}
+	code, _, errs := liaison(t, "tail", "--brokers", "127.0.0.1:1", "--timeout", "50ms")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "the brokers do not answer")
 	code, out, _ := liaison(t, "schema")
 	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "liaison.record/1")

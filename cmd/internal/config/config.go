@@ -152,7 +152,7 @@ type Bytes int64
 
 // UnmarshalYAML reads a size.
 func (b *Bytes) UnmarshalYAML(text []byte) error {
-	s := strings.Trim(strings.TrimSpace(string(text)), `"'`)
+	s := scalar(text)
 	for _, u := range []struct {
 		suffix string
 		factor int64
@@ -163,7 +163,7 @@ func (b *Bytes) UnmarshalYAML(text []byte) error {
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 		if err != nil || n < 0 || n > (1<<62)/u.factor {
-			return fmt.Errorf("%q is no size such as 512MiB", s)
+			return &valueError{s, "is no size such as 512MiB"}
 		}
 		*b = Bytes(n * u.factor)
 		return nil
