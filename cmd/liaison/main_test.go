@@ -75,7 +75,7 @@ func day(t *testing.T, cfg *config.Config) (byID map[string]string, byKey map[st
 	messages, err := testdata.Day()
 	require.NoError(t, err)
 	a, stop := serving(t, cfg)
-	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]int{}}
+	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]map[string]int{}}
 	require.NoError(t, d.send(t.Context(), messages))
 	require.NoError(t, a.Wait(t.Context()))
 	consumer, err := newConsumer(cfg, []string{a.Addresses()["kafka"]})
