@@ -167,6 +167,25 @@ func TestFHIRConditionalCreate(t *testing.T) {
 	require.Contains(t, text, "Bundle.entry[1].request")
 }
 
+// A batch is taken whole or not at all: one entry that the gate refuses leaves
+// nothing of the others behind.
+func TestFHIRBatchIsWhole(t *testing.T) {
+	c := portal(t)
+	batch := func(gender string) string {
+		return `{"resourceType":"Bundle","type":"batch","entry":[
+			{"resource":{"resourceType":"Patient","id":"b1"},"request":{"method":"PUT","url":"Patient/b1"}},
+			{"resource":{"resourceType":"Patient","id":"b2","gender":"` + gender + `"},"request":{"method":"PUT","url":"Patient/b2"}}]}`
+	}
+	_, text := c.status(422, "POST", "", batch("unheard-of"))
+	require.Contains(t, text, "Bundle.entry[1].resource")
+	require.NotContains(t, text, "unheard-of")
+	c.status(404, "GET", "/Patient/b1", "")
+	_, text = c.status(200, "POST", "", batch("female"))
+	require.Contains(t, text, "batch-response")
+	c.status(200, "GET", "/Patient/b1", "")
+	c.status(200, "GET", "/Patient/b2", "")
+}
+
 // The CapabilityStatement says what is served: each interaction that it names
 // is answered, and each that it does not is refused.
 func TestFHIRCapability(t *testing.T) {
