@@ -268,7 +268,13 @@ func (d *demo) caughtUp(ctx context.Context, e *engine.Engine) error {
 // summary says what came of the day: by kind, of the answers, of the messages.
 func (d *demo) summary(e *engine.Engine, keep string) error {
 	outcomes, entries, answered := map[string]int{}, 0, 0
-	err := e.Journal(0, func(f *engine.Fate) error { outcomes[f.Outcome]++; entries++; return nil })
+	err := e.Journal(0, func(f *engine.Fate) error {
+		if f.Source != "" { // the rest is the engine's own: what is in force
+			outcomes[f.Outcome]++
+			entries++
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
