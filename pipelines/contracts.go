@@ -84,6 +84,7 @@ type Outcome struct {
 	Events []string `json:"events,omitempty"`
 	Of     uint64   `json:"duplicate_of,omitempty"`
 	Flags  []string `json:"flags,omitempty"`
+	Last   uint64   `json:"last,omitempty"` // number of the last event: until Kafka has it, the message is pending to who asks
 }
 
 // A Source serves one transport. Run serves until ctx is done; then it takes no

@@ -132,7 +132,7 @@ func benchFeed() *cobra.Command {
 			return f.run(c.Context(), c.OutOrStdout())
 		},
 	}
-	flags.register(c)
+	flags.register(c.Flags())
 	c.Flags().IntVar(&f.lanes, "connections", 16, "connections, each with its own rounds")
 	c.Flags().DurationVar(&f.length, "for", 10*time.Second, "how long")
 	c.Flags().StringVar(&f.operations, "operations", "", "operations address: then also wait until all of it is on Kafka")

@@ -2,15 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -91,8 +92,8 @@ func runDemo(ctx context.Context, out, errs io.Writer, keep string) error {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(run) }()
 	addresses := a.Addresses()
-	d := demo{out: out, addresses: addresses, counts: map[string]int{}, events: map[string]int{}, began: time.Now()}
-	fmt.Fprintf(out, "A hospital's day: %d messages of four HL7 v2 feeds and a FHIR portal, through real sockets.\n\n", len(day))
+	d := demo{out: out, addresses: addresses, counts: map[string]int{}, events: map[string]map[string]int{}, began: time.Now()}
+	fmt.Fprintf(out, "A hospital's day: %d messages of four HL7 v2 feeds and a FHIR portal, through real sockets.\n\n%-28s %-10s %-4s %-14s %s\n", len(day), "record", "key", "", "state", "what changed")
 	consumer, err := newConsumer(cfg, []string{addresses["kafka"]})
 	if err != nil {
 		return errors.Join(err, halt(stop, done))
@@ -132,8 +133,8 @@ type demo struct {
 	began     time.Time
 	answers   map[string]int
 	mu        sync.Mutex
-	counts    map[string]int // by kind
-	events    map[string]int // by type
+	counts    map[string]int            // by kind
+	events    map[string]map[string]int // by kind and what happened
 	seen      int
 	news      chan struct{}
 }
@@ -226,7 +227,11 @@ func (d *demo) record(r *kafka.Record) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts[string(record.Kind)]++
-	d.events[record.EventType]++
+	_, what, _ := strings.Cut(record.EventType, ".")
+	if d.events[string(record.Kind)] == nil {
+		d.events[string(record.Kind)] = map[string]int{}
+	}
+	d.events[string(record.Kind)][what]++
 	d.seen++
 	if d.news != nil {
 		select {
@@ -260,44 +265,77 @@ func (d *demo) caughtUp(ctx context.Context, e *engine.Engine) error {
 	}
 }
 
+// summary says what came of the day: by kind, of the answers, of the messages.
 func (d *demo) summary(e *engine.Engine, keep string) error {
-	outcomes := map[string]int{}
-	err := e.Journal(0, func(f *engine.Fate) error { outcomes[f.Outcome]++; return nil })
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	line := func(title string, counts map[string]int) {
-		var names []string
-		for n := range counts {
-			names = append(names, n)
+	outcomes, entries, answered := map[string]int{}, 0, 0
+	err := e.Journal(0, func(f *engine.Fate) error {
+		if f.Source != "" { // the rest is the engine's own: what is in force
+			outcomes[f.Outcome]++
+			entries++
 		}
-		sort.Strings(names)
-		fmt.Fprintf(d.out, "%-11s", title)
-		for _, n := range names {
-			fmt.Fprintf(d.out, " %s %d ", n, counts[n])
-		}
-		fmt.Fprintln(d.out)
-	}
-	resent := d.answers["AA"] + d.answers["CA"] - (outcomes[pipelines.Published] + outcomes[pipelines.Unchanged] + outcomes[pipelines.Quarantined] + outcomes[pipelines.Duplicate]) + 1
-	if resent > 0 { // known to the early filter, so not even in the journal
-		outcomes[pipelines.Duplicate] += resent
-	}
-	fmt.Fprintf(d.out, "\nThe day in %s:\n", time.Since(d.began).Round(time.Millisecond))
-	line("answers", d.answers)
-	line("outcomes", outcomes)
-	line("records", d.counts)
-	line("events", d.events)
-	err = e.Quarantined(func(h *engine.Held) error {
-		fmt.Fprintf(d.out, "quarantine  entry %d of %s: %s at %s\n", h.Position, h.Source, h.Reason, h.Place)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	where := "liaison demo --data DIR"
-	if keep != "" {
-		where = "liaison quarantine list --data " + keep
+	for _, n := range d.answers {
+		answered += n
 	}
-	fmt.Fprintf(d.out, "\nWhere to look next: `liaison run` and `liaison send 127.0.0.1:2575 FILE`; `liaison tail`; `%s` keeps the data for\n`liaison journal list --data DIR` and `liaison quarantine list --data DIR`.\n", where)
+	outcomes[pipelines.Duplicate] += answered - entries // what the early filter knew is not even in the journal
+	fmt.Fprintf(d.out, "\nThe day in %s: %d messages, %d records.\n\n", time.Since(d.began).Round(time.Millisecond), answered, d.seen)
+	for _, kind := range slices.Sorted(maps.Keys(d.counts)) {
+		fmt.Fprintf(d.out, "  %-12s %4d   ", kind, d.counts[kind])
+		d.list(d.events[kind], 22)
+	}
+	fmt.Fprintln(d.out)
+	fmt.Fprintf(d.out, "  %-12s ", "answers")
+	d.list(d.answers, 15)
+	fmt.Fprintf(d.out, "  %-12s ", "messages")
+	d.list(outcomes, 15)
+	err = e.Quarantined(func(h *engine.Held) error {
+		fmt.Fprintf(d.out, "  %-12s entry %d of %s: %s at %s\n", "quarantine", h.Position, h.Source, h.Reason, h.Place)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	next := [][2]string{
+		{"journal list --data " + cmp.Or(keep, "DIR"), "each message and what became of it"},
+		{"quarantine list --data " + cmp.Or(keep, "DIR"), "what could not go on, and why"},
+		{"run", "serve: then liaison send 127.0.0.1:2575 FILE, and liaison tail"},
+	}
+	if keep == "" {
+		next = append([][2]string{{"demo --data DIR", "the same, with the data kept"}}, next...)
+	}
+	fmt.Fprint(d.out, "\nWhere to look next:\n")
+	for _, n := range next {
+		fmt.Fprintf(d.out, "  liaison %-28s  %s\n", n[0], n[1])
+	}
 	return nil
+}
+
+// list prints counts, the most frequent first, in lines of a terminal's width.
+func (d *demo) list(counts map[string]int, indent int) {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	at := indent
+	for i, name := range names {
+		part := fmt.Sprintf("%s %d", name, counts[name])
+		if i < len(names)-1 {
+			part += ","
+		}
+		if i > 0 {
+			if at+1+len(part) > 100 {
+				fmt.Fprintf(d.out, "\n%*s", indent, "")
+				at = indent
+			} else {
+				fmt.Fprint(d.out, " ")
+				at++
+			}
+		}
+		fmt.Fprint(d.out, part)
+		at += len(part)
+	}
+	fmt.Fprintln(d.out)
 }

@@ -49,7 +49,7 @@ func morning(t *testing.T) []testdata.Message {
 // feedDay sends messages of a hospital's day, each answered positively.
 func feedDay(t *testing.T, a *app.App, messages []testdata.Message) {
 	t.Helper()
-	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]int{}}
+	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]map[string]int{}}
 	require.NoError(t, d.send(t.Context(), messages))
 	for code := range d.answers {
 		require.Contains(t, []string{"AA", "CA", "HTTP 200 OK"}, code)

@@ -64,7 +64,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "liaison", Short: "HL7 v2 and FHIR in, coordination records out of Kafka",
 		SilenceErrors: true, SilenceUsage: true,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: help,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -77,6 +77,9 @@ func newRoot() *cobra.Command {
 	}
 	return root
 }
+
+// help is what a command of commands does by itself.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // checkArgs makes a wrong number of arguments a wrong use.
 func checkArgs(c *cobra.Command) {

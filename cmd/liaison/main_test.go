@@ -75,7 +75,7 @@ func day(t *testing.T, cfg *config.Config) (byID map[string]string, byKey map[st
 	messages, err := testdata.Day()
 	require.NoError(t, err)
 	a, stop := serving(t, cfg)
-	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]int{}}
+	d := demo{out: &bytes.Buffer{}, addresses: a.Addresses(), counts: map[string]int{}, events: map[string]map[string]int{}}
 	require.NoError(t, d.send(t.Context(), messages))
 	require.NoError(t, a.Wait(t.Context()))
 	consumer, err := newConsumer(cfg, []string{a.Addresses()["kafka"]})
@@ -224,6 +224,9 @@ func TestUsage(t *testing.T) {
 		{"send", "host"},
 		{"tail", "--from", "x"},
 		{"tail", "--kind", "x"},
+		{"journal", "bogus"},
+		{"journal", "show", "x"},
+		{"quarantine", "retry", "0"},
 		{"check"},
 		{"quarantine", "drop", "1"},
 		{"journal", "replay"},
@@ -232,6 +235,9 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, exitUsage, code, "%v: %s", args, errs)
 		require.NotEmpty(t, errs)
 	}
+	code, _, errs := liaison(t, "tail", "--brokers", "127.0.0.1:1", "--timeout", "50ms")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "the brokers do not answer")
 	code, out, _ := liaison(t, "schema")
 	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "liaison.record/1")

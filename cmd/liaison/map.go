@@ -30,6 +30,11 @@ func mapCommand() *cobra.Command {
 				return err
 			}
 			m.output, m.dir, m.to, m.errs = output, out, c.OutOrStdout(), c.ErrOrStderr()
+			m.progress = newProgress(m.errs, m.to, "messages mapped")
+			if out != "" {
+				m.progress = newProgress(m.errs, nil, "messages mapped")
+			}
+			defer m.progress.end()
 			failed := false
 			for _, name := range args {
 				ok, err := m.file(name, c.InOrStdin())
@@ -57,6 +62,7 @@ type mapping struct {
 	output   string
 	dir      string
 	to, errs io.Writer
+	progress *progress
 }
 
 func newMapping(file, source string) (*mapping, error) {
@@ -105,6 +111,7 @@ func (m *mapping) file(name string, in io.Reader) (bool, error) {
 			suffix = fmt.Sprintf("-%04d", i+1)
 		}
 		made, wrong, err := m.message(item.Raw)
+		m.progress.step()
 		for _, w := range wrong {
 			fmt.Fprintf(m.errs, "%s message %d: gate: %s\n", name, i+1, w)
 			good = false

@@ -14,7 +14,7 @@ import (
 
 func quarantineCommand() *cobra.Command {
 	var o operator
-	c := &cobra.Command{Use: "quarantine", Short: "Look at messages that could not go on; retry or drop them", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "quarantine", Short: "Look at messages that could not go on; retry or drop them", Args: cobra.NoArgs, RunE: help}
 	o.register(c)
 	c.AddCommand(quarantineList(&o), quarantineShow(&o), quarantineRetry(&o), quarantineDrop(&o))
 	return c
@@ -24,14 +24,10 @@ func quarantineList(o *operator) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List quarantined messages, oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			answer, err := o.call(c, http.MethodGet, "/quarantine", nil)
-			if err != nil {
-				return err
-			}
-			return printLines(c, answer, o.json, func(h *engine.Held) string {
+			return o.call(c, http.MethodGet, "/quarantine", nil, printLines(c, o.json, func(h *engine.Held) string {
 				return fmt.Sprintf("%8d  %s  %-10s %-10s %-12s %s %s: %s (%d attempts)",
 					h.Position, h.Received.Format(time.RFC3339), h.Source, h.Message, h.ControlID, h.Reason, h.Place, h.Text, h.Attempts)
-			})
+			}))
 		},
 	}
 }
@@ -40,15 +36,11 @@ func quarantineShow(o *operator) *cobra.Command {
 	return &cobra.Command{
 		Use: "show SEQUENCE", Short: "Show one message with its bytes (base64 in raw)", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			answer, err := o.call(c, http.MethodGet, "/quarantine/"+url.PathEscape(args[0]), nil)
+			n, err := sequence(args[0])
 			if err != nil {
 				return err
 			}
-			_, err = c.OutOrStdout().Write(answer)
-			if err != nil {
-				return fmt.Errorf("write: %w", err)
-			}
-			return nil
+			return o.call(c, http.MethodGet, "/quarantine/"+n, nil, printAnswer(c))
 		},
 	}
 }
@@ -58,19 +50,17 @@ func quarantineRetry(o *operator) *cobra.Command {
 	c := &cobra.Command{
 		Use: "retry SEQUENCE", Short: "Put a message on its way again, as it is or with --with FILE instead", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			n, err := sequence(args[0])
+			if err != nil {
+				return err
+			}
 			var body []byte
 			if edited != "" {
-				var err error
 				if body, err = os.ReadFile(edited); err != nil {
 					return fmt.Errorf("edited message: %w", err)
 				}
 			}
-			answer, err := o.call(c, http.MethodPost, "/quarantine/"+url.PathEscape(args[0])+"/retry", body)
-			if err != nil {
-				return err
-			}
-			fmt.Fprint(c.OutOrStdout(), string(answer))
-			return nil
+			return o.call(c, http.MethodPost, "/quarantine/"+n+"/retry", body, printAnswer(c))
 		},
 	}
 	c.Flags().StringVar(&edited, "with", "", "file with the bytes to take instead")
@@ -85,12 +75,11 @@ func quarantineDrop(o *operator) *cobra.Command {
 			if why == "" {
 				return usageError{fmt.Errorf("--why is needed: it stays in the journal")}
 			}
-			answer, err := o.call(c, http.MethodPost, "/quarantine/"+url.PathEscape(args[0])+"/drop?why="+url.QueryEscape(why), nil)
+			n, err := sequence(args[0])
 			if err != nil {
 				return err
 			}
-			fmt.Fprint(c.OutOrStdout(), string(answer))
-			return nil
+			return o.call(c, http.MethodPost, "/quarantine/"+n+"/drop?why="+url.QueryEscape(why), nil, printAnswer(c))
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the reason; no patient's data")

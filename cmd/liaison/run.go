@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -28,8 +30,9 @@ func runCommand() *cobra.Command {
 				return fmt.Errorf("start: %w", err)
 			}
 			debug.FreeOSMemory() // what compiling the tables took
-			for name, address := range a.Addresses() {
-				log.Info("listening", "what", name, "address", address)
+			addresses := a.Addresses()
+			for _, name := range slices.Sorted(maps.Keys(addresses)) {
+				log.Info("listening", "what", name, "address", addresses[name])
 			}
 			return a.Run(c.Context())
 		},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
 	"github.com/liaison-health/liaison/connectors/mllp"
@@ -22,8 +23,7 @@ type tlsFlags struct {
 	ca, certificate, key, name string
 }
 
-func (t *tlsFlags) register(c *cobra.Command) {
-	f := c.Flags()
+func (t *tlsFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.on, "tls", false, "connect over TLS")
 	f.StringVar(&t.ca, "tls-ca", "", "authority of the server's certificate (PEM)")
 	f.StringVar(&t.certificate, "tls-certificate", "", "our certificate (PEM)")
@@ -70,7 +70,7 @@ func sendCommand() *cobra.Command {
 			return nil
 		},
 	}
-	flags.register(c)
+	flags.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	c.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "for connecting and for each answer")
 	return c
@@ -98,24 +98,23 @@ func (s *sender) file(ctx context.Context, name string) (negative int, err error
 		if err != nil {
 			return negative, fmt.Errorf("%s: %w", name, err)
 		}
-		raw, err := s.client.Send(ctx, item.Raw)
+		answers, err := s.client.Answers(ctx, item.Raw)
+		for _, raw := range answers {
+			positive, err := s.print(name, n, raw)
+			if err != nil {
+				return negative, err
+			}
+			if !positive {
+				negative++
+			}
+		}
 		if err != nil {
 			return negative, fmt.Errorf("%s message %d: %w", name, n, err)
-		}
-		positive, err := s.print(name, n, raw)
-		if err != nil {
-			return negative, err
-		}
-		if !positive {
-			negative++
 		}
 	}
 }
 
 func (s *sender) print(name string, n int, raw []byte) (bool, error) {
-	if raw == nil {
-		return true, nil
-	}
 	ack, err := hl7v2.ParseAck(raw)
 	if err != nil {
 		return false, fmt.Errorf("read answer: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ func tailCommand() *cobra.Command {
 	var brokers []string
 	var file, kind, from string
 	var count int
-	var idle time.Duration
+	var idle, timeout time.Duration
 	c := &cobra.Command{
 		Use: "tail", Short: "Print records as they come off Kafka, one JSON object a line", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -35,6 +36,9 @@ func tailCommand() *cobra.Command {
 				return err
 			}
 			defer consumer.Close()
+			if err := reach(c.Context(), consumer, timeout); err != nil {
+				return err
+			}
 			n := 0
 			return consumer.Read(c.Context(), from == "start", idle, func(r *kafka.Record) error {
 				if kind != "" {
@@ -63,7 +67,18 @@ func tailCommand() *cobra.Command {
 	f.StringVar(&from, "from", "start", "start or end of the topics")
 	f.IntVar(&count, "count", 0, "end after so many records")
 	f.DurationVar(&idle, "idle", 0, "end when nothing has come for so long")
+	f.DurationVar(&timeout, "timeout", 10*time.Second, "for the brokers to answer")
 	return c
+}
+
+// reach gives brokers that are away a limited time.
+func reach(ctx context.Context, consumer *kafka.Consumer, timeout time.Duration) error {
+	patience, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := consumer.Reach(patience); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the brokers do not answer: %w", err)
+	}
+	return nil
 }
 
 // newConsumer reads all of Liaison's topics.

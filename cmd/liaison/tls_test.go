@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,11 +58,13 @@ func TestMutualTLS(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(`
 data: here
 kafka: {listen: "127.0.0.1:0"}
-operations: {listen: "127.0.0.1:0"}
+operations: {listen: "127.0.0.1:0", token_file: tokens, tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}}
 free_space: 16MiB
 sources:
   - {name: adt, mllp: {listen: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}}}
+  - {name: portal, fhir: {listen: "127.0.0.1:0", token_file: tokens, tls: {certificate: server.pem, key: server.key}}}
 `), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tokens"), []byte("first\nsecond\n"), 0o600))
 	code, out, errs := liaison(t, "check", "--config", file)
 	require.Equal(t, exitDone, code, out+errs)
 	cfg, err := config.Load(file)
@@ -92,5 +95,42 @@ sources:
 	roots.AddCert(ca)
 	_, err = tls.Dial("tcp", address, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{sender}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}) //nolint:gosec // the refusal is the test
 	require.Error(t, err, "TLS 1.1")
+	t.Run("the FHIR endpoint asks for a token", func(t *testing.T) {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+		defer client.CloseIdleConnections()
+		for token, want := range map[string]int{"": 401, "third": 401, "first": 200, "second": 200} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+a.Addresses()["source:portal"]+"/fhir/metadata", nil)
+			require.NoError(t, err)
+			if token != "" {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+			answer, err := client.Do(r)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, want, answer.StatusCode, token)
+		}
+	})
+	t.Run("operations ask for a certificate and a token", func(t *testing.T) {
+		operations := a.Addresses()["operations"]
+		known := []string{"journal", "list", "--server", operations, "--tls-ca", at("ca.pem"), "--tls-certificate", at("sender.pem"), "--tls-key", at("sender.key")}
+		code, out, errs := liaison(t, append(known, "--token-file", at("tokens"))...)
+		require.Equal(t, exitDone, code, errs)
+		require.Contains(t, out, "ADT^A01")
+		code, _, errs = liaison(t, known...)
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, errs, "a token is needed (401)")
+		code, _, _ = liaison(t, "journal", "list", "--server", operations, "--tls-ca", at("ca.pem"), "--token-file", at("tokens"))
+		require.Equal(t, exitFailed, code)
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{sender}, MinVersion: tls.VersionTLS12}}}
+		defer client.CloseIdleConnections()
+		for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 401, "/journal": 401, "/quarantine": 401, "/nothing": 401} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+operations+path, nil)
+			require.NoError(t, err)
+			answer, err := client.Do(r)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, want, answer.StatusCode, path)
+		}
+	})
 	stop()
 }

@@ -22,12 +22,7 @@ func journalUnmerge(o *operator) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("unmerge: %w", err)
 			}
-			answer, err := o.call(c, http.MethodPost, "/unmerge", body)
-			if err != nil {
-				return err
-			}
-			fmt.Fprint(c.OutOrStdout(), string(answer))
-			return nil
+			return o.call(c, http.MethodPost, "/unmerge", body, printAnswer(c))
 		},
 	}
 	c.Flags().StringVar(&assigner, "assigner", "", "who gave the retired patient's id: key.assigner of his record")

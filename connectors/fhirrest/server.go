@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -43,10 +45,14 @@ type Config struct {
 	Check func(*fhir.Node) []fhir.Issue
 	// Identify gives Type/id of each resource of a request, in its order.
 	Identify func(r Request, body []byte) ([]string, error)
-	// Read gives a held resource and its version, nil where there is none.
+	// Read gives a held resource, nil where there is none, and the position of
+	// the message that made it what it is, 0 where that is not known.
 	Read func(ctx context.Context, resourceType, id string) ([]byte, uint64, error)
-	// Types are the resource types there are.
+	// Types are the resource types there are; Held says which of them are kept
+	// for reading, nil: all.
 	Types    []string
+	Held     func(resourceType string) bool
+	Room     *pipelines.Room // shared by all sources; nil: no bound
 	Outcomes pipelines.Outcomes
 	Answered func(source, code string)
 	Log      *slog.Logger
@@ -59,6 +65,8 @@ type Server struct {
 	started  time.Time
 	types    map[string]bool
 	in       pipelines.Intake
+	accepted atomic.Uint64 // the newest position that this server has had from the journal
+	order    sync.RWMutex  // held alone from a condition's look to the journal
 }
 
 // Listen opens the port; Run serves it.
@@ -181,10 +189,15 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, http.StatusNotFound, "not-supported", "", "no such resource type in R4")
 		return
 	}
+	version := ""
+	if len(parts) == 4 && parts[2] == "_history" && isID(parts[3]) {
+		version, parts = parts[3], parts[:2]
+	}
 	if len(parts) > 2 || len(parts) == 2 && !isID(parts[1]) {
-		s.fail(w, http.StatusNotFound, "not-found", "", "[base]/[type]/[id] is what there is; an id has 1 to 64 of A-Z a-z 0-9 - .")
+		s.fail(w, http.StatusNotFound, "not-found", "", "[base]/[type]/[id] and its /_history/[vid] are what there is; an id has 1 to 64 of A-Z a-z 0-9 - .")
 		return
 	}
+	get := func(w http.ResponseWriter, r *http.Request) { s.read(w, r, parts[0], parts[1], version) }
 	switch {
 	case len(parts) == 1 && parts[0] == "metadata":
 		s.only(w, r, s.metadata, http.MethodGet, http.MethodHead)
@@ -194,10 +207,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.only(w, r, func(w http.ResponseWriter, r *http.Request) {
 			s.take(w, r, Request{Method: http.MethodPost, Type: parts[0], IfNoneExist: r.Header.Get("If-None-Exist")})
 		}, http.MethodPost)
+	case version != "":
+		s.only(w, r, get, http.MethodGet, http.MethodHead)
 	case r.Method == http.MethodPut:
 		s.take(w, r, Request{Method: http.MethodPut, Type: parts[0], ID: parts[1]})
 	default:
-		s.only(w, r, func(w http.ResponseWriter, r *http.Request) { s.read(w, r, parts[0], parts[1]) }, http.MethodGet, http.MethodHead)
+		s.only(w, r, get, http.MethodGet, http.MethodHead, http.MethodPut)
 	}
 }
 
@@ -217,7 +232,11 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.TLS != nil {
 		scheme = "https"
 	}
-	s.send(w, http.StatusOK, fhir.Capability(scheme+"://"+r.Host+s.cfg.Base, s.started, s.cfg.Types).JSON())
+	if !answersJSON(r) {
+		s.notAcceptable(w)
+		return
+	}
+	s.send(w, http.StatusOK, fhir.Capability(scheme+"://"+r.Host+s.cfg.Base, s.started, s.cfg.Types, s.cfg.Held).JSON())
 }
 
 // isID checks an id (R4 §2.24.0.1).

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -27,9 +28,13 @@ type intake struct {
 	err     error
 	outcome pipelines.Outcome
 	held    map[string]string
+	large   func() // called with a large message
 }
 
 func (i *intake) Accept(_ context.Context, m *pipelines.Message) (pipelines.Receipt, error) {
+	if len(m.Raw) > pipelines.LargeMessage && i.large != nil {
+		i.large()
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.err != nil {
@@ -239,6 +244,43 @@ func TestGzip(t *testing.T) {
 	require.Equal(t, patient, string(in.got[0].Raw))
 	r, _ = call(t, "POST", base+"/Patient", pack(`{"resourceType":"Patient","x":"`+strings.Repeat("x", 1<<20)+`"}`), "Content-Encoding", "gzip")
 	require.Equal(t, http.StatusRequestEntityTooLarge, r.StatusCode)
+}
+
+// With room for one large request, a second is asked to come again, and small
+// ones go by.
+func TestRoom(t *testing.T) {
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	in := &intake{}
+	in.large = func() { entered <- struct{}{}; <-release }
+	base := serve(t, in, func(c *fhirrest.Config) {
+		c.MaxBody, c.Room, c.Timeout = 8<<20, pipelines.NewRoom(1), 10*time.Second
+	})
+	large := `{"resourceType":"Patient","name":[{"text":"` + strings.Repeat("x", 2*pipelines.LargeMessage) + `"}]}`
+	first := make(chan int, 1)
+	go func() {
+		r, err := http.Post(base+"/Patient", "application/fhir+json", strings.NewReader(large))
+		if err != nil {
+			first <- 0
+			return
+		}
+		_ = r.Body.Close()
+		first <- r.StatusCode
+	}()
+	<-entered
+	r, _ := call(t, "POST", base+"/Patient", patient)
+	require.Equal(t, http.StatusCreated, r.StatusCode)
+	impatient, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	request, err := http.NewRequestWithContext(impatient, "POST", base+"/Patient", strings.NewReader(large))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/fhir+json")
+	_, err = http.DefaultClient.Do(request) //nolint:bodyclose // there is none
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Empty(t, entered, "the second is not read while the first is being taken in")
+	close(release)
+	require.Equal(t, http.StatusCreated, <-first)
+	r, _ = call(t, "POST", base+"/Patient", large)
+	require.Equal(t, http.StatusCreated, r.StatusCode, "the room is given back")
 }
 
 func TestTokensAndOutcome(t *testing.T) {

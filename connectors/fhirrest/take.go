@@ -3,7 +3,6 @@ package fhirrest
 import (
 	"compress/gzip"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,7 +24,8 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 	if !s.speaksJSON(w, r) {
 		return
 	}
-	body, ok := s.body(w, r)
+	body, leave, ok := s.body(w, r)
+	defer leave()
 	if !ok {
 		return
 	}
@@ -53,47 +53,81 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 		s.fail(w, http.StatusUnprocessableEntity, "invalid", "", "the resources cannot be identified")
 		return
 	}
-	if q.IfNoneExist != "" && len(refs) == 1 {
-		typ, id, _ := strings.Cut(refs[0], "/")
-		if held, version, err := s.cfg.Read(r.Context(), typ, id); err == nil && held != nil {
-			s.located(w, r, refs[0], version)
-			s.answered(w, r, http.StatusOK, held)
+	receipt, exists, ok := s.journal(w, r, q, node, body, refs)
+	if !ok {
+		return
+	}
+	if s.cfg.Processed {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.Timeout)
+		defer cancel()
+		if !s.settled(ctx, w, receipt.Position) {
 			return
 		}
 	}
-	s.accept(w, r, q, node, body, refs)
+	s.taken(w, r, q, node, body, refs, receipt.Position, exists)
 }
 
-// accept journals the bytes and answers.
-func (s *Server) accept(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string) {
+// journal puts a request into the journal when its conditions hold; false when
+// it is answered.
+func (s *Server) journal(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string) (receipt pipelines.Receipt, exists map[int]*resource, ok bool) {
 	meta, err := json.Marshal(q)
 	if err != nil {
 		s.fail(w, http.StatusInternalServerError, "exception", "", "the request failed")
-		return
+		return receipt, nil, false
+	}
+	if conditional(r, q, node) {
+		s.order.Lock()
+		defer s.order.Unlock()
+		d := s.decide(w, r, q, node, refs)
+		if d.failed {
+			return receipt, nil, false
+		}
+		if found := d.exists[0]; found != nil && q.Type != "" {
+			s.located(w, r, refs[0], found.etag())
+			s.answered(w, r, http.StatusOK, found.text)
+			return receipt, nil, false
+		}
+		exists = d.exists
+	} else {
+		s.order.RLock()
+		defer s.order.RUnlock()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.Timeout)
 	defer cancel()
-	receipt, err := s.in.Accept(ctx, &pipelines.Message{
+	receipt, err = s.in.Accept(ctx, &pipelines.Message{
 		Source: s.cfg.Name, Format: pipelines.FHIR, Peer: r.RemoteAddr, Raw: body, Meta: meta,
 	})
 	if err != nil {
 		s.refuse(w, err)
-		return
+		return receipt, nil, false
 	}
-	if s.cfg.Processed && !s.settled(ctx, w, receipt.Position) {
-		return
-	}
+	s.reached(receipt.Position)
+	return receipt, exists, true
+}
+
+// taken answers a request whose bytes are in the journal.
+func (s *Server) taken(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string, position uint64, exists map[int]*resource) {
 	switch {
 	case q.Type == "" && (node.Str("type") == "transaction" || node.Str("type") == "batch"):
-		s.send(w, http.StatusOK, response(node, refs, receipt.Position).JSON())
+		s.send(w, http.StatusOK, response(node, refs, position, exists).JSON())
 	case q.Type == "":
 		s.outcome(w, http.StatusOK, fhir.Issue{Severity: "information", Code: "informational", Diagnostics: strconv.Itoa(len(refs)) + " resources taken"})
 	case q.Method == http.MethodPut:
-		s.located(w, r, refs[0], receipt.Position)
+		s.located(w, r, refs[0], etag(position))
 		s.answered(w, r, http.StatusOK, body)
 	default:
-		s.located(w, r, refs[0], receipt.Position)
+		s.located(w, r, refs[0], etag(position))
 		s.answered(w, r, http.StatusCreated, body)
+	}
+}
+
+// reached notes the newest position, which reads wait for.
+func (s *Server) reached(position uint64) {
+	for {
+		last := s.accepted.Load()
+		if position <= last || s.accepted.CompareAndSwap(last, position) {
+			return
+		}
 	}
 }
 
@@ -160,8 +194,10 @@ func bundleType(t string) bool {
 	return false
 }
 
-// body reads the whole body, decompressed, up to the cap.
-func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+// body reads the whole body, decompressed, up to the cap. A large one waits for
+// room first; leave gives the room back.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) (body []byte, leave func(), ok bool) {
+	leave = func() {}
 	var from io.Reader = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity":
@@ -169,25 +205,39 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		z, err := gzip.NewReader(from)
 		if err != nil {
 			s.fail(w, http.StatusBadRequest, "structure", "", "the body is not gzip")
-			return nil, false
+			return nil, leave, false
 		}
 		from = z
 	default:
 		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "a body is plain or gzip")
-		return nil, false
+		return nil, leave, false
 	}
-	body, err := io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(from, min(s.cfg.MaxBody+1, pipelines.LargeMessage)))
+	if err == nil && len(body) == pipelines.LargeMessage {
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout/2)
+		defer cancel()
+		room, full := s.cfg.Room.Take(ctx, s.cfg.MaxBody)
+		if full != nil {
+			w.Header().Set("Retry-After", "5")
+			s.fail(w, http.StatusServiceUnavailable, "throttled", "", "too many large requests at once; send it again")
+			return nil, leave, false
+		}
+		leave = room
+		var rest []byte
+		rest, err = io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1-int64(len(body))))
+		body = append(body, rest...)
+	}
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig) || int64(len(body)) > s.cfg.MaxBody:
 		w.Header().Set("Connection", "close")
 		s.fail(w, http.StatusRequestEntityTooLarge, "too-long", "", "the body is above "+strconv.FormatInt(s.cfg.MaxBody, 10)+" bytes")
-		return nil, false
+		return nil, leave, false
 	case err != nil:
 		s.fail(w, http.StatusBadRequest, "structure", "", "the body ended early")
-		return nil, false
+		return nil, leave, false
 	}
-	return body, true
+	return body, leave, true
 }
 
 // speaksJSON refuses what is not JSON, coming or going.
@@ -197,8 +247,8 @@ func (s *Server) speaksJSON(w http.ResponseWriter, r *http.Request) bool {
 		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "Content-Type is application/fhir+json")
 		return false
 	}
-	if a := r.Header.Get("Accept"); strings.Contains(a, "xml") && !strings.Contains(a, "json") && !strings.Contains(a, "*/*") {
-		s.fail(w, http.StatusNotAcceptable, "not-supported", "", "answers are application/fhir+json")
+	if !answersJSON(r) {
+		s.notAcceptable(w)
 		return false
 	}
 	return true
@@ -223,7 +273,7 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 }
 
 // response answers a transaction or batch entry by entry (R4 §3.1.0.11.3).
-func response(bundle *fhir.Node, refs []string, position uint64) *fhir.Node {
+func response(bundle *fhir.Node, refs []string, position uint64, exists map[int]*resource) *fhir.Node {
 	out := fhir.NewResource("Bundle")
 	out.Set("type", fhir.NewString(bundle.Str("type")+"-response"))
 	i := 0
@@ -231,14 +281,16 @@ func response(bundle *fhir.Node, refs []string, position uint64) *fhir.Node {
 		if e.Get("resource") == nil || i >= len(refs) {
 			continue
 		}
-		status := "201 Created"
-		if e.Str("request.method") == http.MethodPut {
+		status, tag := "201 Created", etag(position)
+		if found := exists[i]; found != nil {
+			status, tag = "200 OK", found.etag()
+		} else if e.Str("request.method") == http.MethodPut {
 			status = "200 OK"
 		}
 		answer := fhir.NewObject()
 		answer.Set("status", fhir.NewString(status))
-		answer.Set("location", fhir.NewString(refs[i]+"/_history/"+strconv.FormatUint(position, 10)))
-		answer.Set("etag", fhir.NewString(etag(position)))
+		answer.Set("location", fhir.NewString(refs[i]+"/_history/"+versionOf(tag)))
+		answer.Set("etag", fhir.NewString(tag))
 		entry := fhir.NewObject()
 		entry.Set("response", answer)
 		out.Append("entry", entry)
@@ -247,15 +299,16 @@ func response(bundle *fhir.Node, refs []string, position uint64) *fhir.Node {
 	return out
 }
 
-func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+// versionOf is the version id that an entity tag carries.
+func versionOf(tag string) string { return strings.Trim(strings.TrimPrefix(tag, "W/"), `"`) }
 
-func (s *Server) located(w http.ResponseWriter, r *http.Request, ref string, version uint64) {
+func (s *Server) located(w http.ResponseWriter, r *http.Request, ref, tag string) {
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	w.Header().Set("Location", scheme+"://"+r.Host+s.cfg.Base+"/"+ref+"/_history/"+strconv.FormatUint(version, 10))
-	w.Header().Set("ETag", etag(version))
+	w.Header().Set("Location", scheme+"://"+r.Host+s.cfg.Base+"/"+ref+"/_history/"+versionOf(tag))
+	w.Header().Set("ETag", tag)
 }
 
 // answered answers a create or update as Prefer asks (R4 §3.1.0.1.6).
@@ -269,36 +322,6 @@ func (s *Server) answered(w http.ResponseWriter, r *http.Request, status int, re
 		s.cfg.Answered(s.cfg.Name, strconv.Itoa(status))
 		w.WriteHeader(status)
 	}
-}
-
-// read gives what is held (R4 §3.1.0.1.5); a Binary as its own content when the
-// client does not ask for FHIR.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, typ, id string) {
-	held, version, err := s.cfg.Read(r.Context(), typ, id)
-	switch {
-	case err != nil:
-		s.fail(w, http.StatusInternalServerError, "exception", "", "the resource cannot be read")
-		return
-	case held == nil:
-		s.fail(w, http.StatusNotFound, "not-found", "", "no such resource is held")
-		return
-	}
-	w.Header().Set("ETag", etag(version))
-	if match := r.Header.Get("If-None-Match"); match != "" && strings.Contains(match, etag(version)) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	if typ == "Binary" && !strings.Contains(r.Header.Get("Accept"), "json") {
-		if n, err := fhir.ParseJSON(held); err == nil {
-			if raw, err := base64.StdEncoding.DecodeString(n.Str("data")); err == nil {
-				w.Header().Set("Content-Type", orElse(n.Str("contentType"), "application/octet-stream"))
-				w.Header().Set("X-Content-Type-Options", "nosniff")
-				_, _ = w.Write(raw)
-				return
-			}
-		}
-	}
-	s.send(w, http.StatusOK, held)
 }
 
 func (s *Server) send(w http.ResponseWriter, status int, body []byte) {

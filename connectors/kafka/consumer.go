@@ -38,6 +38,13 @@ func NewConsumer(cfg Config) (*Consumer, error) {
 // Close ends the connections.
 func (c *Consumer) Close() { c.client.close() }
 
+// Reach waits until the brokers answer, or says that they did not until ctx is
+// done.
+func (c *Consumer) Reach(ctx context.Context) error {
+	_, err := c.partitions(ctx, true)
+	return err
+}
+
 // Read hands the records of the configured topics to fn, one at a time, each
 // partition's in order: from the start of the log, or what comes from now on.
 // It ends when fn returns an error (ErrStop counts as none), when ctx is done

@@ -31,6 +31,7 @@ type answerer struct {
 	ctx  context.Context
 	msg  hl7v2.Message
 	out  []byte
+	held bool // within a batch, whose answers go out together
 }
 
 // handle takes one frame: a message, several, or a batch.
@@ -47,6 +48,8 @@ func (a *answerer) handle(raw []byte) error {
 		a.reject(raw, "207", "the batch does not hold what its trailer counts; send it again whole")
 		return nil
 	}
+	a.held = items[0].Batch != nil
+	defer func() { a.held = false }()
 	var acks [][]byte
 	for _, item := range items {
 		acks = append(acks, a.message(item.Raw)...)
@@ -104,7 +107,7 @@ func (a *answerer) message(raw []byte) [][]byte {
 	}
 	switch {
 	case mode.Enhanced && mode.Accept != hl7v2.Never && mode.Accept != "" && mode.Application != hl7v2.Never && mode.Application != "":
-		if len(out) > 0 { // the commit answer need not wait for the outcome
+		if len(out) > 0 && !a.held { // the commit answer need not wait for the outcome
 			a.out = appendFrame(a.out, out[0])
 			out = nil
 			if a.flush() != nil {

@@ -52,10 +52,21 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Send sends one message, batch or file part in a frame and reads its answer:
-// the first whose MSA-2 (or BHS-12, of a batch) names it; another is passed
-// over. A message that asks for no answer (MSH-15 and 16 NE) gets nil.
+// Send sends one message, batch or file part in a frame and gives its last
+// answer: the application's where the message asks for both (MSH-15 and 16 AL).
+// A message that asks for no answer (MSH-15 and 16 NE) gets nil.
 func (c *Client) Send(ctx context.Context, raw []byte) ([]byte, error) {
+	answers, err := c.Answers(ctx, raw)
+	if len(answers) == 0 {
+		return nil, err
+	}
+	return answers[len(answers)-1], err
+}
+
+// Answers is Send with every answer, in their order. An answer is one whose
+// MSA-2 names the message; another is passed over. A batch, whose answer names
+// its messages, has the first that comes.
+func (c *Client) Answers(ctx context.Context, raw []byte) ([][]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
@@ -67,30 +78,55 @@ func (c *Client) Send(ctx context.Context, raw []byte) ([]byte, error) {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
-	id, silent := "", false
+	id, want := "", 1
 	if !hl7v2.IsBatch(raw) {
 		if msg, err := hl7v2.Parse(raw); err == nil {
-			h := msg.Header()
-			id = h.ControlID
-			m := h.AckMode()
-			silent = m.Enhanced && !m.Accept.Wants(true) && !m.Application.Wants(true)
+			id, want = msg.Header().ControlID, answersOf(msg.Header().AckMode())
 		}
 	}
-	if silent {
-		return nil, nil
-	}
-	for range 16 {
+	var out [][]byte
+	for read := 0; len(out) < want; read++ {
+		if read == 16 {
+			return out, ErrNoAnswer
+		}
 		answer, err := c.frames.next()
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+			return out, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
 		acks, err := hl7v2.ParseAcks(answer)
 		if err != nil {
-			return answer, fmt.Errorf("read acknowledgement: %w", err)
+			return append(out, answer), fmt.Errorf("read acknowledgement: %w", err)
 		}
-		if id == "" || len(acks) > 0 && (acks[0].ControlID == id || acks[0].ControlID == "") {
-			return answer, nil
+		if !names(acks, id) {
+			continue
+		}
+		out = append(out, answer)
+		if id != "" && !acks[0].Code.Positive() { // refused: nothing comes behind it
+			return out, nil
 		}
 	}
-	return nil, ErrNoAnswer
+	return out, nil
+}
+
+// names says whether acknowledgements are of a message. A receiver that cannot
+// read MSH-10 refuses without naming it; a positive answer names it.
+func names(acks []hl7v2.Ack, id string) bool {
+	if id == "" || len(acks) == 0 {
+		return true
+	}
+	return acks[0].ControlID == id || acks[0].ControlID == "" && !acks[0].Code.Positive()
+}
+
+// answersOf is how many answers a positive outcome has.
+func answersOf(m hl7v2.AckMode) int {
+	if !m.Enhanced {
+		return 1
+	}
+	n := 0
+	for _, c := range []hl7v2.AckWhen{m.Accept, m.Application} {
+		if c.Wants(true) {
+			n++
+		}
+	}
+	return n
 }

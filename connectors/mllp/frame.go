@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/liaison-health/liaison/pipelines"
 )
 
 // The bytes around a message.
@@ -53,16 +55,38 @@ type frames struct {
 	deadline deadliner
 	noticed  func(reason string, bytes int) // what was skipped
 	garbage  int
-	partial  []byte // of a frame that is too long
+	partial  []byte                 // of a frame that is too long
+	room     func() (func(), error) // waits for room for a large frame; nil: there is always
+	leave    func()                 // gives the room back that the last frame took
 }
 
 func newFrames(r io.Reader, limit int, idle, frame time.Duration, deadline deadliner, noticed func(string, int)) *frames {
 	return &frames{r: bufio.NewReaderSize(r, 64<<10), max: limit, idle: idle, frame: frame, deadline: deadline, noticed: noticed}
 }
 
+// enter takes room for a frame that has turned out large; the time of the frame
+// does not run while it waits.
+func (f *frames) enter() error {
+	leave, err := f.room()
+	if err != nil {
+		return err
+	}
+	f.leave = leave
+	return f.deadline(f.frame)
+}
+
+// done says that the last message is dealt with.
+func (f *frames) done() {
+	if f.leave != nil {
+		f.leave()
+		f.leave = nil
+	}
+}
+
 // next gives the bytes of the next message, the caller's to keep. io.EOF: the
 // peer is done; a frame that it had begun is no message.
 func (f *frames) next() ([]byte, error) {
+	f.done()
 	if err := f.start(); err != nil {
 		return nil, err
 	}
@@ -82,6 +106,11 @@ func (f *frames) next() ([]byte, error) {
 		if len(data) > f.max {
 			f.partial = data[:min(len(data), 4096)]
 			return nil, errTooLong
+		}
+		if len(data) > pipelines.LargeMessage && f.room != nil && f.leave == nil {
+			if err := f.enter(); err != nil {
+				return nil, err
+			}
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):

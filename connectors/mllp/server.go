@@ -20,17 +20,22 @@ type Config struct {
 	Name         string
 	Listen       string // host:port
 	TLS          *tls.Config
-	MaxFrame     int           // bytes; 0: 16 MiB
-	Connections  int           // at once; 0: 256
-	FrameTimeout time.Duration // from start to end block; 0: 30 s
-	IdleTimeout  time.Duration // between frames; 0: 30 min
-	Drain        time.Duration // how long stopping may take to answer what was read; 0: 10 s
-	Processed    bool          // answer after the outcome instead of after the journal
-	Charset      string        // for messages without MSH-18
+	MaxFrame     int             // bytes; 0: 16 MiB
+	Connections  int             // at once; 0: 256
+	FrameTimeout time.Duration   // from start to end block; 0: 30 s
+	IdleTimeout  time.Duration   // between frames; 0: 30 min
+	Drain        time.Duration   // how long stopping may take to answer what was read; 0: 10 s
+	Processed    bool            // answer after the outcome instead of after the journal
+	Charset      string          // for messages without MSH-18
+	Room         *pipelines.Room // shared by all sources; nil: no bound
 	Outcomes     pipelines.Outcomes
 	Answered     func(source, code string) // counts answers; may be nil
 	Log          *slog.Logger
 }
+
+// lingerTime is how long a peer whose frame was refused may go on sending until
+// it reads the answer.
+const lingerTime = 2 * time.Second
 
 // A Server is a source of HL7 v2 messages.
 type Server struct {
@@ -222,9 +227,15 @@ func (c *conn) deadline(d time.Duration) error {
 
 func (c *conn) run(ctx context.Context) {
 	cfg := &c.server.cfg
+	if err := c.handshake(ctx); err != nil {
+		c.ended(fmt.Errorf("TLS: %w", err))
+		return
+	}
 	f := newFrames(c.conn, cfg.MaxFrame, cfg.IdleTimeout, cfg.FrameTimeout, c.deadline, func(reason string, bytes int) {
 		cfg.Log.Warn("mllp framing", "source", cfg.Name, "peer", c.peer, "what", reason, "bytes", bytes)
 	})
+	f.room = func() (func(), error) { return cfg.Room.Take(ctx, int64(cfg.MaxFrame)) }
+	defer f.done()
 	a := answerer{conn: c, ctx: ctx}
 	for {
 		raw, err := f.next()
@@ -236,11 +247,39 @@ func (c *conn) run(ctx context.Context) {
 			a.reject(f.partial, "104", errTooLong.Error())
 		}
 		if err != nil {
-			_ = a.flush()
+			if a.flush() == nil && errors.Is(err, errTooLong) {
+				c.linger()
+			}
 			c.ended(err)
 			return
 		}
 	}
+}
+
+// handshake does what TLS needs before the first frame, within the time of a
+// frame: a peer that connects and says nothing does not hold its place for the
+// idle time.
+func (c *conn) handshake(ctx context.Context) error {
+	t, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.server.cfg.FrameTimeout)
+	defer cancel()
+	if err := c.deadline(c.server.cfg.FrameTimeout); err != nil {
+		return err
+	}
+	return t.HandshakeContext(ctx)
+}
+
+// linger closes the side that writes and reads what the peer still sends, for a
+// limited time: closing with bytes unread would take the answer from it.
+func (c *conn) linger() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.deadline(lingerTime) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.conn)
 }
 
 func (c *conn) ended(err error) {

@@ -202,7 +202,7 @@ func TestTransactionResolvesInside(t *testing.T) {
 func TestOutcomeAndCapability(t *testing.T) {
 	n := fhir.OperationOutcome(fhir.Issue{Severity: "error", Code: "invalid", Expression: "Patient.gender", Diagnostics: "not a code"})
 	require.JSONEq(t, `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"not a code","expression":["Patient.gender"]}]}`, string(n.JSON()))
-	c := fhir.Capability("http://localhost/fhir", time.Unix(0, 0), []string{"Patient"})
+	c := fhir.Capability("http://localhost/fhir", time.Unix(0, 0), []string{"Patient", "Provenance"}, func(t string) bool { return t == "Patient" })
 	require.Equal(t, "4.0.1", c.Str("fhirVersion"))
 	require.Equal(t, "Patient", c.Str("rest[0].resource[0].type"))
 }

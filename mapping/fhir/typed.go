@@ -129,24 +129,30 @@ func OperationOutcome(issues ...Issue) *Node {
 	return mustTree(out)
 }
 
-// Capability describes what a FHIR endpoint takes (R4 §2.3); date is when the
-// program started.
-func Capability(base string, date time.Time, resources []string) *Node {
+// Capability describes what a FHIR endpoint takes (R4 §2.3): create and update
+// of every resource type, reading back of those that are held, and no search;
+// date is when the program started.
+func Capability(base string, date time.Time, resources []string, held func(resourceType string) bool) *Node {
 	description := "Liaison: FHIR intake for coordination records"
+	versioned, yes, no := fhir.ResourceVersionPolicyVersioned, true, false
+	reads := fhir.ConditionalReadStatusNotMatch
 	rest := fhir.CapabilityStatementRest{Mode: fhir.RestfulCapabilityModeServer}
 	for _, name := range resources {
 		var code fhir.ResourceType
 		if code.UnmarshalJSON([]byte(name)) != nil {
 			continue
 		}
-		rest.Resource = append(rest.Resource, fhir.CapabilityStatementRestResource{
-			Type: code,
+		r := fhir.CapabilityStatementRestResource{
+			Type: code, Versioning: &versioned, ReadHistory: &no, UpdateCreate: &yes, ConditionalCreate: &yes, ConditionalUpdate: &no,
 			Interaction: []fhir.CapabilityStatementRestResourceInteraction{
-				{Code: fhir.TypeRestfulInteractionRead},
-				{Code: fhir.TypeRestfulInteractionCreate},
-				{Code: fhir.TypeRestfulInteractionUpdate},
+				{Code: fhir.TypeRestfulInteractionCreate}, {Code: fhir.TypeRestfulInteractionUpdate},
 			},
-		})
+		}
+		if held == nil || held(name) {
+			r.Interaction = append(r.Interaction, fhir.CapabilityStatementRestResourceInteraction{Code: fhir.TypeRestfulInteractionRead})
+			r.ConditionalRead = &reads
+		}
+		rest.Resource = append(rest.Resource, r)
 	}
 	rest.Interaction = []fhir.CapabilityStatementRestInteraction{
 		{Code: fhir.SystemRestfulInteractionTransaction}, {Code: fhir.SystemRestfulInteractionBatch},

@@ -3,6 +3,7 @@ package records
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
@@ -142,6 +143,9 @@ func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
 
 func (f *fold) change() error {
 	c := f.c
+	if err := f.onlyNew(); err != nil {
+		return err
+	}
 	if err := f.rekey(); err != nil {
 		return err
 	}
@@ -180,6 +184,23 @@ func (f *fold) change() error {
 	return f.flush()
 }
 
+// onlyNew leaves out what was to be created only where nothing is held.
+func (f *fold) onlyNew() error {
+	for _, ref := range f.c.OnlyNew {
+		held, err := f.get(resourceKey(ref))
+		if err != nil {
+			return err
+		}
+		if held == nil {
+			continue
+		}
+		is := func(n *fhir.Node) bool { return n != nil && n.ResourceType()+"/"+n.ID() == ref }
+		f.c.Items = slices.DeleteFunc(f.c.Items, func(it Item) bool { return is(it.Resource) })
+		f.c.Related = slices.DeleteFunc(f.c.Related, is)
+	}
+	return nil
+}
+
 // redirect changes references, and says whether it found any.
 func redirect(n *fhir.Node, moved map[string]string) bool {
 	found := false
@@ -198,7 +219,7 @@ func redirect(n *fhir.Node, moved map[string]string) bool {
 func (f *fold) hold() error {
 	holder, _ := f.view.(Holder)
 	for _, n := range f.c.Related {
-		if !held(n.ResourceType()) {
+		if !Held(n.ResourceType()) {
 			continue
 		}
 		ref := n.ResourceType() + "/" + n.ID()
@@ -220,8 +241,8 @@ func (f *fold) hold() error {
 	return nil
 }
 
-// held says which resources outlive their message.
-func held(resourceType string) bool {
+// Held says which types of resources are kept for reading beyond their message.
+func Held(resourceType string) bool {
 	return resourceType != "MessageHeader" && resourceType != "Provenance" && resourceType != "Bundle"
 }
 
@@ -285,7 +306,7 @@ func (f *fold) item(it *Item) error {
 	return nil
 }
 
-// alias lets every identifier of an item lead to its record.
+// alias lets every identifier and id of an item lead to its record.
 func (f *fold) alias(it *Item, s *state) error {
 	key := s.key.String()
 	for i := -1; i < len(it.Alternate); i++ {
@@ -306,5 +327,20 @@ func (f *fold) alias(it *Item, s *state) error {
 			f.put(name, aliasTo(key))
 		}
 	}
+	return f.aliasID(it, s)
+}
+
+// aliasID lets the id that a message gives a resource lead to its record too,
+// where the record has another.
+func (f *fold) aliasID(it *Item, s *state) error {
+	if it.Resource == nil || s.resource == nil || it.Resource.ID() == s.resource.ID() {
+		return nil
+	}
+	name := resourceKey(it.Resource.ResourceType() + "/" + it.Resource.ID())
+	have, err := f.get(name)
+	if err != nil || have != nil {
+		return err
+	}
+	f.put(name, append([]byte{0}, recordKey(s.kind, s.key.String())...))
 	return nil
 }

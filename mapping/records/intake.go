@@ -39,6 +39,7 @@ type intakeEntry struct {
 	ref  string // Type/id
 	put  bool
 	same bool // the bytes are carried unchanged: a lone resource with its id
+	new  bool // only where nothing is held yet
 }
 
 // entries reads the resources and resolves urn:uuid references among them.
@@ -52,7 +53,7 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		return nil, "", fmt.Errorf("read FHIR: no resourceType")
 	}
 	if typ != "Bundle" || req.Type == "Bundle" {
-		e := intakeEntry{node: root, put: req.Method == "PUT"}
+		e := intakeEntry{node: root, put: req.Method == "PUT", new: req.IfNoneExist != ""}
 		e.ref = typ + "/" + req.identity(root, req.ID, req.IfNoneExist)
 		e.same = root.ID() != "" && e.ref == typ+"/"+root.ID()
 		return []intakeEntry{e}, typ, nil
@@ -72,7 +73,7 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		} else if method == "" || fhir.IsUUID(strings.TrimPrefix(item.Str("fullUrl"), "urn:uuid:")) {
 			id = n.ID()
 		}
-		e := intakeEntry{node: n, put: method == "PUT"}
+		e := intakeEntry{node: n, put: method == "PUT", new: item.Str("request.ifNoneExist") != ""}
 		e.ref = n.ResourceType() + "/" + req.identity(n, id, item.Str("request.ifNoneExist"))
 		if full := item.Str("fullUrl"); full != "" {
 			moved[full] = e.ref
@@ -135,6 +136,9 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 	for i := range entries {
 		e := &entries[i]
 		_, id, _ := strings.Cut(e.ref, "/")
+		if e.new {
+			c.OnlyNew = append(c.OnlyNew, e.ref)
+		}
 		raw := []byte(nil)
 		if e.same {
 			raw = req.Body

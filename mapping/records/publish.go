@@ -29,6 +29,7 @@ type version struct {
 // resource.
 func (f *fold) publish(s *state, v *version, shown *resource) error {
 	s.version++
+	s.journal = f.c.Origin.Journal
 	if v.transition == "" {
 		switch {
 		case v.late:
@@ -164,11 +165,12 @@ func referencesIn(data []byte) []string {
 	}
 }
 
-// lookup reads a resource that is held, with its version.
+// lookup reads a resource that is held. Of a record's it gives the position of
+// the message that made it what it is; of another resource 0.
 func lookup(get func([]byte) ([]byte, error), ref string) ([]byte, uint64, error) {
 	data, err := get(resourceKey(ref))
 	if err != nil || len(data) == 0 || data[0] != 0 {
-		return data, 1, err
+		return data, 0, err
 	}
 	data, err = get(data[1:])
 	if err != nil || data == nil {
@@ -182,10 +184,12 @@ func lookup(get func([]byte) ([]byte, error), ref string) ([]byte, uint64, error
 	if r.json == nil {
 		r.json = r.node.JSON()
 	}
-	return r.json, s.version, nil
+	return r.json, s.journal, nil
 }
 
-// LookupResource gives a held resource and its version; nil where there is none.
+// LookupResource gives a held resource, nil where there is none, and the
+// journal's position of the message that made it what it is: 0 for a resource
+// that is no record of its own.
 func LookupResource(v View, resourceType, id string) ([]byte, uint64, error) {
 	return lookup(v.Get, resourceType+"/"+id)
 }

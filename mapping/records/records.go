@@ -85,6 +85,7 @@ type Change struct {
 	Items      []Item
 	Edges      []Edge
 	Related    []*fhir.Node // the message's other resources
+	OnlyNew    []string     // type/id of what counts only where nothing is held under it (R4 §3.1.0.8.1)
 	Warnings   []string     // codes and places, no values
 	Unmapped   []string
 	Defaulted  []string

@@ -44,6 +44,7 @@ type state struct {
 	kind     Kind
 	key      Key
 	version  uint64
+	journal  uint64 // position of the message that made the version
 	state    string
 	by       string // the sender whose messages decided the state
 	owner    string // the patient that messages name, merged or not
@@ -79,6 +80,9 @@ func decodeState(data []byte) (*state, error) {
 	s.version, err = strconv.ParseUint(n.Str("version"), 10, 64)
 	if err != nil || s.kind == "" {
 		return nil, fmt.Errorf("read record state: no version or kind")
+	}
+	if s.journal, err = strconv.ParseUint(n.Str("journal"), 10, 64); err != nil {
+		return nil, fmt.Errorf("read record state: no position")
 	}
 	if s.owner == "" {
 		s.owner = s.subject
@@ -149,6 +153,8 @@ func (s *state) encode(text []byte) []byte {
 	}
 	dst = append(dst, `],"version":`...)
 	dst = strconv.AppendUint(dst, s.version, 10)
+	dst = append(dst, `,"journal":`...)
+	dst = strconv.AppendUint(dst, s.journal, 10)
 	if s.resource != nil {
 		dst = append(dst, `,"resource":`...)
 		dst = append(dst, text...)

@@ -161,6 +161,9 @@ func (e *Engine) fate(en *entry) (*Fate, error) {
 		return f, err
 	}
 	f.Outcome, f.Reason, f.Place, f.Of, f.Flags = o.Status, o.Reason, o.Place, o.Of, o.Flags
+	if _, _, _, published := e.Progress(); o.Status == pipelines.Published && o.Last > published {
+		f.Outcome = pipelines.Pending
+	}
 	if o.Events != nil {
 		f.Events = o.Events
 	}

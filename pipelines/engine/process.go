@@ -431,7 +431,7 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := pipelines.Outcome{Status: pipelines.Published, Events: ids, Flags: append(found.flags, effects.Flags...)}
+	o := pipelines.Outcome{Status: pipelines.Published, Events: ids, Flags: append(found.flags, effects.Flags...), Last: w.event}
 	if len(ids) == 0 {
 		o.Status = pipelines.Unchanged
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
+	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 	"github.com/liaison-health/liaison/pipelines/store"
 )
@@ -102,10 +103,11 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 		return nil, err
 	}
 	a.watch = newWatch(cfg, a.engine, reg)
+	room := pipelines.NewRoom(int64(cfg.InFlight))
 	for i := range cfg.Sources {
 		name := cfg.Sources[i].Name
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
-			Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
+			Room: room, Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
 			Types: check.Resources(),
 		})
 		if err != nil {

@@ -24,6 +24,7 @@ type Config struct {
 	Retention  Retention  `yaml:"retention"`
 	Operations Operations `yaml:"operations"`
 	FreeSpace  Bytes      `yaml:"free_space"` // below it nothing is accepted
+	InFlight   Bytes      `yaml:"in_flight"`  // of large messages that are being taken in, all sources together
 	LogLevel   string     `yaml:"log_level"`  // debug, info, warn, error
 	file       string
 }
@@ -151,7 +152,7 @@ type Bytes int64
 
 // UnmarshalYAML reads a size.
 func (b *Bytes) UnmarshalYAML(text []byte) error {
-	s := strings.Trim(strings.TrimSpace(string(text)), `"'`)
+	s := scalar(text)
 	for _, u := range []struct {
 		suffix string
 		factor int64
@@ -162,7 +163,7 @@ func (b *Bytes) UnmarshalYAML(text []byte) error {
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 		if err != nil || n < 0 || n > (1<<62)/u.factor {
-			return fmt.Errorf("%q is no size such as 512MiB", s)
+			return &valueError{s, "is no size such as 512MiB"}
 		}
 		*b = Bytes(n * u.factor)
 		return nil
@@ -174,7 +175,7 @@ func (b *Bytes) UnmarshalYAML(text []byte) error {
 // loopback, everything embedded.
 func Default() *Config {
 	c := &Config{
-		Data: "liaison-data", LogLevel: "info", FreeSpace: 512 << 20,
+		Data: "liaison-data", LogLevel: "info", FreeSpace: 512 << 20, InFlight: 128 << 20,
 		Kafka:      Kafka{Listen: "127.0.0.1:9092", MaxBytes: 256 << 20, Partitions: 4, Replicas: 1, Retention: 7 * 24 * time.Hour, RecordBytes: 8 << 20, Compression: "snappy"},
 		Redis:      Redis{Window: 7 * 24 * time.Hour},
 		Gate:       Gate{Inbound: "strict", Outbound: "sample", Sample: 100},

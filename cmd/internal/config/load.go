@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -30,27 +32,41 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Text)
 }
 
-// Load reads a configuration file over the defaults and checks it. Every
-// problem is an *Error in the joined error.
+// Load reads a configuration file over the defaults, checks it, and looks into
+// the files that it names. Every problem is an *Error in the joined error.
 func Load(file string) (*Config, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(file, data)
+	c, k, err := parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	k.files()
+	return c, errors.Join(k.errs...)
 }
 
-// Parse is Load of text.
+// Parse is Load of text, without a look into the files that it names.
 func Parse(file string, data []byte) (*Config, error) {
+	c, k, err := parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	return c, errors.Join(k.errs...)
+}
+
+func parse(file string, data []byte) (*Config, *check, error) {
 	c := Default()
 	c.file = file
 	c.Sources, c.Data = nil, ""
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return nil, located(file, err)
+		return nil, nil, located(file, nil, err)
 	}
-	if err := yaml.NewDecoder(strings.NewReader(string(data)), yaml.Strict()).Decode(c); err != nil && len(strings.TrimSpace(string(data))) > 0 {
-		return nil, located(file, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.CustomUnmarshaler(span))
+	if err := decoder.Decode(c); err != nil && len(bytes.TrimSpace(data)) > 0 {
+		return nil, nil, located(file, tree, err)
 	}
 	def := Default()
 	if c.Data = c.Path(c.Data); c.Data == "" { // the default is the working directory's, not the file's
@@ -60,20 +76,70 @@ func Parse(file string, data []byte) (*Config, error) {
 		c.Sources = def.Sources
 	}
 	c.fill()
-	k := &check{cfg: c, file: file, tree: tree}
+	k := &check{cfg: c, file: file, tree: tree, places: map[string]string{}}
 	k.all()
-	return c, errors.Join(k.errs...)
+	return c, k, nil
 }
 
-// located takes line and column out of the YAML library's error.
-func located(file string, err error) error {
+// A valueError is a scalar that does not read as what it should be.
+type valueError struct{ value, reason string }
+
+func (e *valueError) Error() string { return fmt.Sprintf("%q %s", e.value, e.reason) }
+
+// span reads a time span.
+func span(d *time.Duration, text []byte) error {
+	value := scalar(text)
+	n, err := time.ParseDuration(value)
+	if err != nil {
+		return &valueError{value, "is no time span such as 30s, 15m or 168h"}
+	}
+	*d = n
+	return nil
+}
+
+func scalar(text []byte) string { return strings.Trim(strings.TrimSpace(string(text)), `"'`) }
+
+// located takes line and column out of the YAML library's error, or finds the
+// value that one of our own complains of.
+func located(file string, tree *ast.File, err error) error {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
 		at := y.GetToken().Position
 		return &Error{File: file, Line: at.Line, Column: at.Column, Text: y.GetMessage()}
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
-	return &Error{File: file, Text: text}
+	out := &Error{File: file, Text: text}
+	var bad *valueError
+	if errors.As(err, &bad) && tree != nil {
+		out.Text = bad.Error()
+		for _, d := range tree.Docs {
+			if d.Body != nil {
+				ast.Walk(&finder{value: bad.value, found: out}, d.Body)
+			}
+		}
+	}
+	return out
+}
+
+// A finder puts the place of the first scalar of some text into an error.
+type finder struct {
+	value string
+	found *Error
+}
+
+// Visit implements ast.Visitor.
+func (f *finder) Visit(n ast.Node) ast.Visitor {
+	if f.found.Line > 0 {
+		return nil
+	}
+	if m, ok := n.(*ast.MappingValueNode); ok { // a key of that text is not meant
+		ast.Walk(f, m.Value)
+		return nil
+	}
+	if s, ok := n.(ast.ScalarNode); ok && scalar([]byte(s.GetToken().Value)) == f.value {
+		f.found.Line, f.found.Column = s.GetToken().Position.Line, s.GetToken().Position.Column
+	}
+	return f
 }
 
 type check struct {
@@ -81,6 +147,8 @@ type check struct {
 	file string
 	tree *ast.File
 	errs []error
+
+	places map[string]string // addresses and directories: what has them
 }
 
 // fail notes a problem at a path such as $.sources[0].mllp.listen, or at the
@@ -124,26 +192,36 @@ func (k *check) all() {
 	if c.Kafka.SASL != nil {
 		k.oneOf("$.kafka.sasl.mechanism", c.Kafka.SASL.Mechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 	}
-	if c.Kafka.Partitions < 1 || c.Kafka.Partitions > 1000 {
-		k.fail("$.kafka.partitions", "1 to 1000")
-	}
-	if c.Redis.Window < 0 || c.Retention.Journal < 0 {
-		k.fail("$.retention.journal", "a time span is positive")
-	}
+	k.limits()
 	k.listener("$.operations", c.Operations.Listen, c.Operations.TLS, c.Operations.TokenFile != "", c.Operations.Insecure)
-	if len(c.Kafka.Brokers) == 0 && !loopback(c.Kafka.Listen) {
-		k.fail("$.kafka.listen", "the embedded broker has no TLS and no callers' names: it serves on loopback only; use brokers")
+	if len(c.Kafka.Brokers) == 0 {
+		if !loopback(c.Kafka.Listen) {
+			k.fail("$.kafka.listen", "the embedded broker has no TLS and no callers' names: it serves on loopback only; use brokers")
+		}
+		k.alone("$.kafka.listen", c.Kafka.Listen, "the embedded broker")
+	}
+	for i, b := range c.Kafka.Brokers {
+		if host, _, err := net.SplitHostPort(b); err != nil || host == "" {
+			k.fail(fmt.Sprintf("$.kafka.brokers[%d]", i), "%q is no address such as kafka1.example.org:9093", b)
+		}
 	}
 }
 
 func (k *check) source(at string, s *Source) {
 	kinds := 0
+	k.span(at+".silent_after", s.SilentAfter, 0)
 	if s.MLLP != nil {
 		kinds++
+		k.span(at+".mllp.frame_timeout", s.MLLP.FrameTimeout, 1)
+		k.span(at+".mllp.idle_timeout", s.MLLP.IdleTimeout, 1)
+		k.between(at+".mllp.connections", int64(s.MLLP.Connections), 1, 1<<16)
+		k.between(at+".mllp.max_frame", int64(s.MLLP.MaxFrame), 1<<10, 1<<30)
 		k.listener(at+".mllp", s.MLLP.Listen, s.MLLP.TLS, false, s.MLLP.Insecure)
 	}
 	if s.FHIR != nil {
 		kinds++
+		k.between(at+".fhir.connections", int64(s.FHIR.Connections), 1, 1<<16)
+		k.between(at+".fhir.max_body", int64(s.FHIR.MaxBody), 1<<10, 1<<30)
 		k.listener(at+".fhir", s.FHIR.Listen, s.FHIR.TLS, s.FHIR.TokenFile != "", s.FHIR.Insecure)
 		if !strings.HasPrefix(s.FHIR.Base, "/") {
 			k.fail(at+".fhir.base", "a path that begins with /")
@@ -153,7 +231,10 @@ func (k *check) source(at string, s *Source) {
 		kinds++
 		if s.Files.Directory == "" {
 			k.fail(at+".files", "directory is missing")
+		} else {
+			k.alone(at+".files.directory", k.cfg.Path(s.Files.Directory), "source "+s.Name)
 		}
+		k.span(at+".files.interval", s.Files.Interval, 1)
 	}
 	if kinds != 1 {
 		k.fail(at, "a source is one of mllp, fhir and files")
@@ -187,6 +268,7 @@ func (k *check) listener(at, listen string, t *ServerTLS, token, insecure bool) 
 		k.fail(at+".listen", "%q is no address such as 127.0.0.1:2575", listen)
 		return
 	}
+	k.alone(at+".listen", listen, strings.TrimPrefix(at, "$."))
 	if t != nil && (t.Certificate == "" || t.Key == "") {
 		k.fail(at+".tls", "tls needs certificate and key")
 	}

@@ -26,6 +26,7 @@ type Source interface {
 
 // Deps are what sources need beyond their configuration.
 type Deps struct {
+	Room     *pipelines.Room // of large messages, all sources together
 	Outcomes pipelines.Outcomes
 	Answered func(source, code string)
 	Log      *slog.Logger
@@ -59,7 +60,7 @@ func openMLLP(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	m := s.MLLP
 	return mllp.Listen(ctx, mllp.Config{
 		Name: s.Name, Listen: m.Listen, TLS: t, MaxFrame: int(m.MaxFrame), Connections: m.Connections, FrameTimeout: m.FrameTimeout,
-		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 	})
 }
 
@@ -75,7 +76,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	}
 	return fhirrest.Listen(ctx, fhirrest.Config{
 		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), Connections: f.Connections,
-		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Types: d.Types, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Types: d.Types, Held: records.Held, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{
 				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Body: body, Origin: records.Origin{Source: s.Name},

@@ -1,0 +1,104 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/cmd/internal/config"
+)
+
+// Every mistake is named with its place, and says what would be right.
+func TestMistakes(t *testing.T) {
+	rows := []struct{ name, text, want string }{
+		{"an unknown key", "data: x\nnonsense: 1\n", `2:1: unknown field "nonsense"`},
+		{"an unknown key deep down", "sources:\n  - name: a\n    mllp:\n      listen: \"127.0.0.1:1\"\n      colour: red\n", `5:7: unknown field "colour"`},
+		{"a key twice", "data: x\ndata: y\n", "2:1: "},
+		{"not YAML", "data: [x\n", "1:7: "},
+		{"text for a number", "kafka: {partitions: many}\n", "1:21: "},
+		{"no time span", "redis: {window: 7 days}\n", "1:17: "},
+		{"no size", "free_space: much\n", "1:13: "},
+		{"beyond loopback without TLS", "sources:\n  - {name: a, mllp: {listen: \":2575\"}}\n", "2:30: beyond loopback a listener needs tls"},
+		{"beyond loopback without a known caller", "sources:\n  - {name: a, mllp: {listen: \":2575\", tls: {certificate: c, key: k}}}\n", "the caller must be known"},
+		{"half a certificate", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", tls: {certificate: c}}}\n", "tls needs certificate and key"},
+		{"no address", "sources:\n  - {name: a, mllp: {listen: here}}\n", `2:30: "here" is no address`},
+		{"an address twice", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:9\"}}\n  - {name: b, mllp: {listen: \"127.0.0.1:9\"}}\n", "3:30: 127.0.0.1:9 is used by sources[0].mllp already"},
+		{"a directory twice", "sources:\n  - {name: a, files: {directory: in}}\n  - {name: b, files: {directory: in}}\n", "is used by source a already"},
+		{"two sources of a name", "sources:\n  - {name: a, files: {directory: in}}\n  - {name: a, files: {directory: in2}}\n", "3:12: two sources are named a"},
+		{"no name", "sources:\n  - {files: {directory: in}}\n", "a source needs a name"},
+		{"no kind", "sources:\n  - {name: a}\n", "one of mllp, fhir and files"},
+		{"two kinds", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\"}, files: {directory: in}}\n", "one of mllp, fhir and files"},
+		{"no time zone", "sources:\n  - {name: a, files: {directory: in}, time_zone: Mars/Base}\n", "2:50: no IANA time zone"},
+		{"no character set", "sources:\n  - {name: a, files: {directory: in}, default_charset: EBCDIC}\n", "2:56: no character set"},
+		{"no overlay", "sources:\n  - {name: a, files: {directory: in}, overlays: [gone.yaml]}\n", "2:50: no file"},
+		{"another answer", "sources:\n  - {name: a, files: {directory: in}, ack: maybe}\n", "none of stored, processed"},
+		{"another processing id", "sources:\n  - {name: a, files: {directory: in}, processing_id: [X]}\n", "none of P, T, D"},
+		{"the gate", "gate: {inbound: maybe}\n", "1:17: \"maybe\" is none of strict, off"},
+		{"the sample", "gate: {outbound: sample, sample: 0}\n", "1:34: "},
+		{"the log", "log_level: loud\n", "1:12: "},
+		{"compression", "kafka: {compression: zip}\n", "1:22: "},
+		{"the mechanism", "kafka: {brokers: [\"k:1\"], sasl: {mechanism: GSSAPI}}\n", "1:45: "},
+		{"a broker without port", "kafka: {brokers: [kafka1]}\n", `1:19: "kafka1" is no address`},
+		{"the embedded broker for everybody", "kafka: {listen: \":9092\"}\n", "loopback only"},
+		{"no partitions", "kafka: {partitions: 0}\n", "1:21: 0 is not between 1 and 1000"},
+		{"a short window", "redis: {window: 1s}\n", "1:17: 1s is too short"},
+		{"a negative span", "retention: {journal: -1h}\n", "1:22: -1h0m0s is too short"},
+		{"a negative time-out", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", frame_timeout: -1s}}\n", "2:60: "},
+		{"no room", "in_flight: 1KiB\n", "1:12: 1024 is not between"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := config.Parse("liaison.yaml", []byte(row.text))
+			require.Error(t, err)
+			require.Contains(t, err.Error(), row.want)
+			require.True(t, strings.HasPrefix(err.Error(), "liaison.yaml:"), err.Error())
+			var at *config.Error
+			require.True(t, errors.As(err, &at))
+			require.Positive(t, at.Line)
+			require.Positive(t, at.Column)
+		})
+	}
+}
+
+// What the configuration names has to be there, and an empty file of tokens is
+// no file of tokens.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "liaison.yaml")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600))
+	for text, want := range map[string]string{
+		"operations: {token_file: gone}\n":                                                                              ":1:26: open ",
+		"operations: {token_file: empty}\n":                                                                             ":1:26: there is nothing in ",
+		"redis: {address: \"r:1\", password_file: gone}\n":                                                              ":1:40: open ",
+		"kafka: {brokers: [\"k:1\"], tls: {ca: empty}}\n":                                                               "no certificate in the file",
+		"sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", token_file: empty}}\n":                                 ":2:57: there is nothing in ",
+		"sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", tls: {certificate: gone.pem, key: gone.key}}}\n":       "tls certificate: open ",
+		"kafka: {brokers: [\"k:1\"], sasl: {mechanism: PLAIN, username: u, password_file: gone}, record_bytes: 8MiB}\n": ":1:80: open ",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err := config.Load(file)
+		require.Error(t, err, text)
+		require.Contains(t, err.Error(), want)
+		require.Contains(t, err.Error(), "liaison.yaml:")
+	}
+}
+
+// FuzzParse: any text is a configuration or an error that names the file.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"", "data: x\n", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", max_frame: 1MiB}}\n", "a: &x [*x]\n", "- 1\n", "\x00", "sources: [null]\n", "kafka: null\ngate:\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := config.Parse("liaison.yaml", text)
+		if err != nil && !strings.HasPrefix(err.Error(), "liaison.yaml") {
+			t.Fatalf("an error that does not name the file: %v", err)
+		}
+		if err == nil && (c.Data == "" || len(c.Sources) == 0 && !strings.Contains(string(text), "sources")) {
+			t.Fatal("defaults are missing")
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package fhirrest
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
+)
+
+// A decision is what a request's conditions come to.
+type decision struct {
+	exists map[int]*resource // by entry: what If-None-Exist has found
+	failed bool              // and was answered
+}
+
+// conditional says whether a request, or an entry of its Bundle, has a
+// condition. Such a request is alone between its look and the journal: nothing
+// else that this server takes can come between.
+func conditional(r *http.Request, q Request, node *fhir.Node) bool {
+	if q.IfNoneExist != "" || r.Header.Get("If-Match") != "" || q.Method == http.MethodPut && r.Header.Get("If-None-Match") != "" {
+		return true
+	}
+	if q.Type == "" {
+		for _, e := range node.Get("entry").Items() {
+			if e.Str("request.ifNoneExist") != "" || e.Str("request.ifMatch") != "" || e.Str("request.ifNoneMatch") != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decide checks the conditions: If-None-Exist of a create (R4 §3.1.0.8.1),
+// If-Match and If-None-Match of an update (R4 §3.1.0.5).
+func (s *Server) decide(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, refs []string) decision {
+	d := decision{exists: map[int]*resource{}}
+	if q.Type != "" {
+		match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+		if q.Method != http.MethodPut {
+			none = ""
+		}
+		d.failed = len(refs) == 0 || !s.holds(w, r, &d, 0, refs[0], "", q.IfNoneExist, match, none)
+		return d
+	}
+	i := 0
+	for at, e := range node.Get("entry").Items() {
+		if e.Get("resource") == nil || i >= len(refs) {
+			continue
+		}
+		place := "Bundle.entry[" + strconv.Itoa(at) + "].request"
+		if !s.holds(w, r, &d, i, refs[i], place, e.Str("request.ifNoneExist"), e.Str("request.ifMatch"), e.Str("request.ifNoneMatch")) {
+			d.failed = true
+			return d
+		}
+		i++
+	}
+	return d
+}
+
+// holds checks one resource's conditions; false when it has answered that they
+// do not hold, or cannot be decided now.
+func (s *Server) holds(w http.ResponseWriter, r *http.Request, d *decision, i int, ref, place, noneExist, match, noneMatch string) bool {
+	if noneExist == "" && match == "" && noneMatch == "" {
+		return true
+	}
+	typ, id, _ := strings.Cut(ref, "/")
+	found, settled, err := s.held(r.Context(), typ, id)
+	switch {
+	case err != nil:
+		s.fail(w, http.StatusInternalServerError, "exception", place, "the resource cannot be read")
+	case !settled:
+		w.Header().Set("Retry-After", "5")
+		s.fail(w, http.StatusServiceUnavailable, "transient", place, "what was sent before is not done yet, so the condition cannot be decided; send it again")
+	case match != "" && (found == nil || !found.is(match)):
+		s.fail(w, http.StatusPreconditionFailed, "conflict", place, "If-Match names another version than the one that is held")
+	case noneMatch != "" && found != nil && found.is(noneMatch):
+		s.fail(w, http.StatusPreconditionFailed, "conflict", place, "If-None-Match names what is held")
+	default:
+		if noneExist != "" && found != nil {
+			d.exists[i] = found
+		}
+		return true
+	}
+	return false
+}
