@@ -147,8 +147,16 @@ func (r *run) text(v hl7v2.Value) string {
 	return strings.TrimSpace(s)
 }
 
-// string is a value's bytes, of the one copy of the message.
+// shareable is up to which size the values of a message share one copy of it:
+// whoever remembers one value keeps all of it in memory.
+const shareable = 8 << 10
+
+// string is a value's bytes, of the one copy of the message, or of a large
+// message its own.
 func (r *run) string(v hl7v2.Value) string {
+	if len(r.msg.Text()) > shareable {
+		return string(v.Raw())
+	}
 	if r.whole == "" {
 		r.whole = string(r.msg.Text())
 	}
