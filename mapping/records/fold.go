@@ -18,7 +18,10 @@ type Folder struct {
 	scratch    []byte
 }
 
-const mostStates = 1024 // of a generation
+const (
+	mostStates   = 1024     // of a generation
+	longestState = 64 << 10 // bytes of a state that is remembered
+)
 
 // remembered gives the state of these bytes where it is known.
 func (f *Folder) remembered(key, data []byte) *state {
@@ -44,6 +47,9 @@ func (f *Folder) decoded(key, data []byte) (*state, error) {
 }
 
 func (f *Folder) keep(key string, s *state) {
+	if len(s.stored) > longestState {
+		return
+	}
 	if len(f.young) >= mostStates || f.young == nil {
 		f.old, f.young = f.young, map[string]*state{}
 	}

@@ -19,6 +19,8 @@ type cache struct {
 	merges     map[string]bool      // every merge edge that is stored: most are asked for in vain
 }
 
+const longestValue = 64 << 10 // bytes of a value that is kept
+
 const heldMost = 1 << 17 // fingerprints of a generation
 
 func newCache(most int) *cache {
@@ -62,8 +64,14 @@ func (c *cache) get(k []byte) ([]byte, bool) {
 	return v, ok
 }
 
-// put takes the value over: it must not change any more.
+// put takes the value over: it must not change any more. A very long one is not
+// kept.
 func (c *cache) put(k string, v []byte) {
+	if len(v) > longestValue {
+		delete(c.young, k)
+		delete(c.old, k)
+		return
+	}
 	if c.size += len(k) + len(v) + 64; c.size > c.most {
 		c.old, c.young, c.size = c.young, map[string][]byte{}, 0
 	}

@@ -82,7 +82,9 @@ type Engine struct {
 	outbox                           chan struct{}    // a token when events were written
 	mu                               sync.Mutex
 	waiters                          map[uint64][]chan struct{}
-	checkpoint, lastEvent, published uint64
+	checkpoint, lastEvent, published uint64  // what is durable
+	folded                           written // what is readable: the processing's own
+	written                          chan written
 	remember                         chan pipelines.FilterEntry
 	skip                             map[string]bool // event ids that the topics hold beyond the stored offsets
 	offsets                          offsets
@@ -145,6 +147,7 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if e.lastEvent, err = s.Number("events"); err != nil {
 		return nil, err
 	}
+	e.folded = written{position: e.checkpoint, event: e.lastEvent}
 	if e.published, err = s.Number("published"); err != nil {
 		return nil, err
 	}

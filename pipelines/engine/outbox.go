@@ -180,9 +180,8 @@ func partitionName(topic string, partition int32) string {
 // publishBatch sends the next events, the partitions side by side.
 func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 	groups := map[pipelines.TopicPartition][]pipelines.OutboxEvent{}
-	e.mu.Lock()
-	from := e.published + 1
-	e.mu.Unlock()
+	_, _, durable, from := e.Progress()
+	from++
 	last, count, size := from-1, 0, 0
 	if e.room == nil {
 		e.room = make([]byte, 0, batchBytes)
@@ -191,6 +190,9 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 	var received []int64
 	var skipped []string
 	err := e.store.Outbox(from, func(n uint64, stored []byte) (bool, error) {
+		if n > durable {
+			return false, nil
+		}
 		data, err := store.DecodeEvent(room, stored)
 		if err != nil {
 			return false, err

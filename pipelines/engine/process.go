@@ -39,16 +39,39 @@ type problem struct {
 	Place, Text string
 }
 
+// A written batch is readable, and on its way to the disk.
+type written struct {
+	position, event uint64
+	durable         func() error
+}
+
+const (
+	mostWritten = 4       // batches on their way to the disk
+	mostBytes   = 4 << 20 // of a batch: what comes behind goes into another
+)
+
 // process takes the journal in batches until stop closes and nothing is left.
-// While one batch is folded, the next is parsed and mapped.
+// While one batch is folded, the next is parsed and mapped, and the last ones
+// are on their way to the disk.
 func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan []*prepared)
+	e.written = make(chan written, mostWritten)
+	group.Go(func() error {
+		var err error
+		for w := range e.written { // to the end, so that the folding never waits for nobody
+			if err == nil {
+				err = e.happen(w)
+			}
+		}
+		return err
+	})
 	group.Go(func() error {
 		defer close(ready)
 		return e.read(ctx, stop, ready)
 	})
 	group.Go(func() error {
+		defer close(e.written)
 		for list := range ready {
 			if err := e.fold(list); err != nil {
 				return err
@@ -299,7 +322,7 @@ func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
 }
 
 func (e *Engine) newWriting() *writing {
-	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.lastEvent}
+	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.folded.event}
 }
 
 // fold applies a prepared batch in journal order and writes it.
@@ -310,7 +333,7 @@ func (e *Engine) fold(list []*prepared) error {
 	}
 	for i, p := range list {
 		if p.entry.Type == typeRetry { // it runs what a message before it left in quarantine
-			if i > 0 && list[i-1].entry.pos > e.current() {
+			if i > 0 && list[i-1].entry.pos > e.folded.position {
 				if err := w.commit(list[i-1].entry.pos, nil); err != nil {
 					return err
 				}
@@ -327,20 +350,22 @@ func (e *Engine) fold(list []*prepared) error {
 		if err != nil {
 			return err
 		}
-		if more == nil {
-			continue
+		last := i == len(list)-1
+		switch {
+		case more != nil: // a merge of many records goes on in writes of its own
+			if err := w.commit(p.entry.pos, more); err != nil {
+				return err
+			}
+			if err := e.resume(); err != nil || last {
+				return err
+			}
+			w = e.newWriting()
+		case w.batch.Size() > mostBytes && !last:
+			if err := w.commit(p.entry.pos, nil); err != nil {
+				return err
+			}
+			w = e.newWriting()
 		}
-		// A merge of many records goes on in writes of its own.
-		if err := w.commit(p.entry.pos, more); err != nil {
-			return err
-		}
-		if err := e.resume(); err != nil {
-			return err
-		}
-		if i == len(list)-1 {
-			return nil
-		}
-		w = e.newWriting()
 	}
 	return w.commit(list[len(list)-1].entry.pos, nil)
 }
@@ -358,11 +383,25 @@ func (w *writing) commit(pos uint64, continuation []byte) error {
 		return err
 	}
 	w.failpoint("before-commit")
-	if err := w.batch.Commit(); err != nil {
+	durable, err := w.batch.Apply()
+	if err != nil {
 		return err
 	}
-	w.failpoint("after-commit")
-	w.reached(pos, w.event)
+	w.folded = written{position: pos, event: w.event, durable: durable}
+	if w.written == nil { // before the processing
+		return w.happen(w.folded)
+	}
+	w.written <- w.folded
+	return nil
+}
+
+// happen waits until a batch is durable; only then has it happened.
+func (e *Engine) happen(w written) error {
+	if err := w.durable(); err != nil {
+		return err
+	}
+	e.failpoint("after-commit")
+	e.reached(w.position, w.event)
 	return nil
 }
 
@@ -377,7 +416,7 @@ func (e *Engine) resume() error {
 		w := e.newWriting()
 		effects, err := w.isolated(func() (*records.Effects, error) { return e.folder.Resume(w, token) })
 		if err != nil {
-			if err := w.stopped(e.current(), err); err != nil {
+			if err := w.stopped(e.folded.position, err); err != nil {
 				return fmt.Errorf("resume merge: %w", err)
 			}
 			effects = &records.Effects{}
@@ -385,7 +424,7 @@ func (e *Engine) resume() error {
 		if _, err := w.apply(effects, time.Time{}); err != nil {
 			return err
 		}
-		if err := w.commit(e.current(), effects.Continuation); err != nil {
+		if err := w.commit(e.folded.position, effects.Continuation); err != nil {
 			return err
 		}
 	}

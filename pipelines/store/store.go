@@ -343,7 +343,7 @@ func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.batch()} }
 
 // batch takes a Pebble batch, with the memory of one that was closed.
 func (s *Store) batch() *pebble.Batch {
-	return s.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(8<<20))
+	return s.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(2<<20))
 }
 
 // under gives a key in a space; it is good until the next.
@@ -351,6 +351,9 @@ func (b *Batch) under(space byte, name []byte) []byte {
 	b.key = append(append(b.key[:0], space), name...)
 	return b.key
 }
+
+// Size is how many bytes the batch has so far.
+func (b *Batch) Size() int { return b.b.Len() }
 
 // State writes the records' own keys.
 func (b *Batch) State(writes []records.KV) error {
@@ -432,10 +435,25 @@ func wrap(err error) error {
 
 // Commit makes the batch durable, all or nothing.
 func (b *Batch) Commit() error {
-	if err := errors.Join(b.b.Commit(pebble.Sync), b.b.Close()); err != nil {
-		return fmt.Errorf("commit: %w", err)
+	durable, err := b.Apply()
+	if err != nil {
+		return err
 	}
-	return nil
+	return durable()
+}
+
+// Apply makes the batch readable, all or nothing, and gives a function that
+// returns once it is durable, as everything before it. It is called once.
+func (b *Batch) Apply() (durable func() error, err error) {
+	if err := b.s.db.ApplyNoSyncWait(b.b, pebble.Sync); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return func() error {
+		if err := errors.Join(b.b.SyncWait(), b.b.Close()); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // Get implements records.View.
