@@ -232,7 +232,7 @@ func (f *feed) drive(ctx context.Context, client *mllp.Client, began time.Time, 
 
 // drained asks the engine's metrics until nothing is pending.
 func drained(ctx context.Context, operations string) error {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		pending, err := pendingWork(ctx, operations)

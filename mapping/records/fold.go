@@ -16,6 +16,31 @@ type Folder struct {
 	limit      int
 	young, old map[string]*state
 	scratch    []byte
+	free       [][]byte // payloads that were given back
+}
+
+const mostFree = 64 // payloads that are kept to write into again
+
+// Reuse gives the payloads of effects back: they are written into again.
+func (f *Folder) Reuse(e *Effects) {
+	for i := range e.Events {
+		if p := &e.Events[i].Payload; len(f.free) < mostFree && cap(*p) <= longestState {
+			f.free = append(f.free, (*p)[:0])
+			*p = nil
+		}
+	}
+}
+
+// buffer gives room for a payload of about this size.
+func (f *Folder) buffer(size int) []byte {
+	if n := len(f.free); n > 0 {
+		last := f.free[n-1]
+		f.free = f.free[:n-1]
+		if cap(last) >= size {
+			return last
+		}
+	}
+	return make([]byte, 0, max(size, 16<<10))
 }
 
 const (

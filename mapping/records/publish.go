@@ -282,7 +282,7 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 	for _, r := range related.texts {
 		size += len(r) + 1
 	}
-	w := &writer{dst: make([]byte, 0, size)}
+	w := &writer{dst: f.buffer(size)}
 	var failed error
 	w.object("", func() {
 		w.text("spec", Spec)

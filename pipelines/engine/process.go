@@ -532,6 +532,7 @@ func (w *writing) apply(effects *records.Effects, received time.Time) ([]string,
 		}
 		ids = append(ids, ev.ID)
 	}
+	w.folder.Reuse(effects)
 	return ids, nil
 }
 

@@ -60,6 +60,7 @@ type Store struct {
 	grown    chan struct{} // closed and replaced when the journal grows
 	tail     atomic.Uint64
 	full     atomic.Bool
+	typical  atomic.Int64 // size of a batch, as the last ones were
 	first    atomic.Uint64 // position of the oldest journal entry that is kept
 	appended uint64        // bytes ever put into the journal, owned by the committer
 	size     atomic.Int64  // bytes that the journal holds
@@ -242,7 +243,7 @@ func (s *Store) commitAppends() {
 }
 
 func (s *Store) commitGroup(group []*appendRequest) {
-	b := s.batch()
+	b := s.db.NewBatch(pebble.WithInitialSizeBytes(32 << 10))
 	pos, size := s.last, uint64(0)
 	var err error
 	for _, r := range group {
@@ -343,7 +344,7 @@ func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.batch()} }
 
 // batch takes a Pebble batch, with the memory of one that was closed.
 func (s *Store) batch() *pebble.Batch {
-	return s.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(2<<20))
+	return s.db.NewBatch(pebble.WithInitialSizeBytes(max(64<<10, int(s.typical.Load()))), pebble.WithMaxRetainedSizeBytes(2<<20))
 }
 
 // under gives a key in a space; it is good until the next.
@@ -445,6 +446,7 @@ func (b *Batch) Commit() error {
 // Apply makes the batch readable, all or nothing, and gives a function that
 // returns once it is durable, as everything before it. It is called once.
 func (b *Batch) Apply() (durable func() error, err error) {
+	b.s.typical.Store(int64(min(b.b.Len()+b.b.Len()/8, 2<<20)))
 	if err := b.s.db.ApplyNoSyncWait(b.b, pebble.Sync); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
