@@ -60,7 +60,7 @@ type Store struct {
 	grown    chan struct{} // closed and replaced when the journal grows
 	tail     atomic.Uint64
 	full     atomic.Bool
-	typical  atomic.Int64 // size of a batch, as the last ones were
+	typical  atomic.Int64  // size of a batch, as the last ones were
 	first    atomic.Uint64 // position of the oldest journal entry that is kept
 	appended uint64        // bytes ever put into the journal, owned by the committer
 	size     atomic.Int64  // bytes that the journal holds
