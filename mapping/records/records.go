@@ -65,7 +65,8 @@ type Origin struct {
 	Journal                       uint64
 }
 
-// A Stamp orders the changes of one sender: MSH-13, else MSH-7, else arrival.
+// A Stamp orders the changes of one sender: day by day, within the day by MSH-13,
+// else by MSH-7, else by arrival.
 // Stamps of two senders are never compared.
 type Stamp struct {
 	Sender string

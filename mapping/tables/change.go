@@ -109,20 +109,25 @@ func (r *run) occurred() (at, zone string) {
 	return r.ctx.Received.UTC().Format(time.RFC3339), "none"
 }
 
-// order is the stamp within the sender's stream: MSH-13 (positive), else MSH-7
-// where it is not beyond the time of receipt, else the receipt.
+// order is the stamp within the sender's stream: the day of MSH-7, where that is
+// not beyond the time of receipt, else of the receipt; within the day MSH-13
+// (positive), else the time. Senders begin their numbers anew, each night or
+// when a link restarts (HL7 v2.5.1 §2.10.1): then the new day's messages are
+// newer all the same.
 func (r *run) order() string {
+	at, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)
+	when := at.Time
+	if err != nil || at.Precision < hl7v2.Minute || !when.Before(r.ctx.Received.Add(r.ctx.Tolerance)) {
+		when = r.ctx.Received
+	}
+	when = when.UTC()
+	day := when.Format("20060102")
 	if sequence := strings.TrimSpace(r.header.Sequence); sequence != "" {
 		if n, err := strconv.ParseUint(sequence, 10, 62); err == nil && n > 0 {
-			return fmt.Sprintf("s%020d", n)
+			return fmt.Sprintf("%ss%020d", day, n)
 		}
 	}
-	const layout = "20060102150405.0000"
-	t, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)
-	if err == nil && t.Precision >= hl7v2.Minute && t.Time.Before(r.ctx.Received.Add(r.ctx.Tolerance)) {
-		return "t" + t.Time.UTC().Format(layout)
-	}
-	return "t" + r.ctx.Received.UTC().Format(layout)
+	return day + "t" + when.Format("150405.0000")
 }
 
 // Tree gives the result's resources as one Bundle tree, for checks.
