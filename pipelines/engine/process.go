@@ -72,6 +72,7 @@ func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 	})
 	group.Go(func() error {
 		defer close(e.written)
+		background()
 		for list := range ready {
 			if err := e.fold(list); err != nil {
 				return err
@@ -85,9 +86,14 @@ func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 // read prepares the journal's entries in batches.
 func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []*prepared) error {
 	from := e.current() + 1
+	workers := make(chan work, e.cfg.Batch)
+	defer close(workers)
+	for range e.cfg.Workers {
+		go e.worker(workers)
+	}
 	for {
 		grown := e.store.Grown()
-		list, err := e.batch(from)
+		list, err := e.batch(from, workers)
 		if err != nil {
 			return err
 		}
@@ -119,7 +125,7 @@ func (e *Engine) current() uint64 {
 }
 
 // batch reads and prepares the next entries.
-func (e *Engine) batch(from uint64) ([]*prepared, error) {
+func (e *Engine) batch(from uint64, workers chan<- work) ([]*prepared, error) {
 	if from > e.store.Tail() {
 		return nil, nil
 	}
@@ -139,30 +145,35 @@ func (e *Engine) batch(from uint64) ([]*prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
-	e.prepareAll(list)
+	e.prepareAll(list, workers)
 	return list, nil
 }
 
 // prepareAll parses and maps in parallel.
-func (e *Engine) prepareAll(list []*prepared) {
+func (e *Engine) prepareAll(list []*prepared, workers chan<- work) {
 	var wg sync.WaitGroup
-	next := make(chan *prepared, len(list))
 	for _, p := range list {
 		if p.entry.Type != typeRetry {
-			next <- p
+			wg.Add(1)
+			workers <- work{p: p, done: &wg}
 		}
 	}
-	close(next)
-	for range min(e.cfg.Workers, len(list)) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for p := range next {
-				e.prepare(p)
-			}
-		}()
-	}
 	wg.Wait()
+}
+
+// work is one entry for a worker.
+type work struct {
+	p    *prepared
+	done *sync.WaitGroup
+}
+
+// worker prepares entries until there are no more.
+func (e *Engine) worker(entries <-chan work) {
+	background()
+	for w := range entries {
+		e.prepare(w.p)
+		w.done.Done()
+	}
 }
 
 // prepare turns one entry into a change, or into a problem. A panic is a
