@@ -277,22 +277,27 @@ func Held(resourceType string) bool {
 	return resourceType != "MessageHeader" && resourceType != "Provenance" && resourceType != "Bundle"
 }
 
-// load reads a record by its key or by another identifier of its.
-func (f *fold) load(kind Kind, key string) (*state, error) {
-	name := recordKey(kind, key)
-	data, err := f.get(name)
+// look finds a record by its key or by another identifier of its: the name
+// that it stands under, and either what the message makes of it or its bytes;
+// neither where there is none.
+func (f *fold) look(kind Kind, key string) (name []byte, changed *state, data []byte, err error) {
+	name = recordKey(kind, key)
+	data, err = f.get(name)
 	if alias := aliasOf(data); alias != "" && err == nil {
 		name = recordKey(kind, alias)
 		data, err = f.get(name)
 	}
-	if err != nil {
-		return nil, err
+	if p := f.changes[string(name)]; p != nil && err == nil {
+		changed = p.s
 	}
-	if p := f.changes[string(name)]; p != nil {
-		return p.s, nil
-	}
-	if data == nil {
-		return nil, nil
+	return name, changed, data, err
+}
+
+// load reads a record that is going to change.
+func (f *fold) load(kind Kind, key string) (*state, error) {
+	name, changed, data, err := f.look(kind, key)
+	if err != nil || changed != nil || data == nil {
+		return changed, err
 	}
 	delete(f.states, string(name))
 	return f.decoded(name, data)

@@ -180,20 +180,9 @@ func (f *fold) belong(it *Item, s *state, born bool) error {
 
 // peek reads a record that is not going to change.
 func (f *fold) peek(kind Kind, key string) (*state, error) {
-	name := recordKey(kind, key)
-	data, err := f.get(name)
-	if alias := aliasOf(data); alias != "" && err == nil {
-		name = recordKey(kind, alias)
-		data, err = f.get(name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if p := f.changes[string(name)]; p != nil {
-		return p.s, nil
-	}
-	if data == nil {
-		return nil, nil
+	name, changed, data, err := f.look(kind, key)
+	if err != nil || changed != nil || data == nil {
+		return changed, err
 	}
 	if s := f.states[string(name)]; s != nil {
 		return s, nil
