@@ -181,6 +181,7 @@ type house struct {
 	filter pipelines.EarlyFilter
 	gate   func(*tables.Result) (string, string)
 	fatal  func(string, ...any)
+	cache  int64 // the store's
 
 	store  *store.Store
 	engine *engine.Engine
@@ -201,7 +202,7 @@ func newHouse(t *testing.T) *house {
 func (h *house) open() *house {
 	h.t.Helper()
 	var err error
-	h.store, err = store.Open("data", store.Options{FS: h.fs, Fatal: h.fatal})
+	h.store, err = store.Open("data", store.Options{FS: h.fs, Fatal: h.fatal, Cache: h.cache})
 	require.NoError(h.t, err)
 	mapper, err := builtin()
 	require.NoError(h.t, err)

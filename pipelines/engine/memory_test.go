@@ -24,7 +24,7 @@ func heldMemory() uint64 {
 // next to nothing stays in memory.
 func TestMemoryWhileKafkaIsAway(t *testing.T) {
 	h := newHouse(t)
-	h.fs = vfs.Default
+	h.fs, h.cache = vfs.Default, 6<<20
 	t.Chdir(t.TempDir())
 	h.log.stop()
 	h.open().run()

@@ -5,6 +5,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,7 @@ type FS = vfs.FS
 type Options struct {
 	FS       FS // nil: the disk
 	ReadOnly bool
+	Cache    int64 // bytes of blocks and memory tables kept in memory; 0: 96 MiB
 	// Fatal ends the process: a write to the log failed, so nothing may be
 	// answered any more. It must not return.
 	Fatal func(format string, args ...any)
@@ -88,10 +90,11 @@ func (l logger) Fatalf(format string, args ...any) {
 
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
-	cache := pebble.NewCache(96 << 20) // the memory tables are taken off it
+	size := cmp.Or(o.Cache, 96<<20)
+	cache := pebble.NewCache(size) // the memory tables are taken off it
 	defer cache.Unref()
 	options := &pebble.Options{
-		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: 16 << 20,
+		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: uint64(size / 6),
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
 	}
