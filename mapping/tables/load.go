@@ -45,7 +45,7 @@ type Overlay struct {
 // Load compiles the built-in tables with overlays over them. Everything that is
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
-	l := &loader{seen: map[string]bool{}, m: &Mapper{
+	l := &loader{seen: map[string]bool{}, common: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
@@ -96,6 +96,7 @@ type loader struct {
 	pending []*structure
 	errs    []error
 	seen    map[string]bool
+	common  map[string][]sourceLine // lines of make that message tables share, by name
 }
 
 func (l *loader) fail(file string, line int, rule, format string, args ...any) {
@@ -148,6 +149,9 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 	}
 	if _, ok := values["structure"]; ok {
 		l.structure(file, values, lines)
+	}
+	if name, ok := values["lines"]; ok {
+		l.common[name] = append(l.common[name], ruleLines(file, values["make"], lines["make"])...)
 	}
 	if _, ok := values["add"]; ok {
 		l.add(file, values, lines)

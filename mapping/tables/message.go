@@ -72,12 +72,19 @@ func (l *loader) structure(file string, values map[string]string, lines map[stri
 
 func (st *structure) append(file string, values map[string]string, lines map[string]int) {
 	for _, part := range []string{"triggers", "make", "edges"} {
-		for n, raw := range strings.Split(values[part], "\n") {
-			if text := withoutComment(raw); text != "" {
-				st.lines[part] = append(st.lines[part], sourceLine{file: file, line: lines[part] + n, text: text})
-			}
+		st.lines[part] = append(st.lines[part], ruleLines(file, values[part], lines[part])...)
+	}
+}
+
+// ruleLines gives the lines of a block, each with its place, without comments.
+func ruleLines(file, text string, first int) []sourceLine {
+	var out []sourceLine
+	for n, raw := range strings.Split(text, "\n") {
+		if text := withoutComment(raw); text != "" {
+			out = append(out, sourceLine{file: file, line: first + n, text: text})
 		}
 	}
+	return out
 }
 
 // add appends the lines of an overlay to the structures that it names; * is all.
@@ -145,7 +152,7 @@ func (l *loader) compileStructure(st *structure) {
 		st.triggers[message] = append(st.triggers[message], row)
 	}
 	types := map[string]string{}
-	for _, line := range st.lines["make"] {
+	for _, line := range l.expand(st.lines["make"]) {
 		if err := l.compileMake(st, line.text, types); err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
@@ -166,6 +173,33 @@ func (l *loader) compileStructure(st *structure) {
 		}
 		st.edges = append(st.edges, e)
 	}
+}
+
+// expand puts the lines that message tables share in the place of `use NAME` and,
+// with the group before each segment, of `use NAME in GROUP`.
+func (l *loader) expand(lines []sourceLine, within ...string) []sourceLine {
+	var out []sourceLine
+	for _, line := range lines {
+		name, ok := strings.CutPrefix(line.text, "use ")
+		if !ok {
+			out = append(out, line)
+			continue
+		}
+		name, group, grouped := strings.Cut(name, " in ")
+		name = strings.TrimSpace(name)
+		common, ok := l.common[name]
+		if !ok || slices.Contains(within, name) {
+			l.fail(line.file, line.line, line.text, "no table has lines: %s, or they use themselves", name)
+			continue
+		}
+		for _, c := range l.expand(common, append(within, name)...) {
+			if grouped {
+				c.text = strings.TrimSpace(group) + "." + c.text
+			}
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func dash(s string) string {
