@@ -182,6 +182,7 @@ type house struct {
 	gate   func(*tables.Result) (string, string)
 	fatal  func(string, ...any)
 	cache  int64 // the store's
+	gone   bool  // the configuration has the source adt no longer
 
 	store  *store.Store
 	engine *engine.Engine
@@ -212,7 +213,11 @@ func (h *house) open() *house {
 	}
 	line := &engine.Pipeline{Source: "adt", Mapper: mapper, ProcessingIDs: []string{"P"}, Gate: h.gate}
 	portal := &engine.Pipeline{Source: "portal", Mapper: mapper}
-	h.engine, err = engine.New(h.cfg, h.store, h.filter, h.log, []*engine.Pipeline{line, portal})
+	sources := []*engine.Pipeline{portal, line}
+	if h.gone {
+		sources = sources[:1]
+	}
+	h.engine, err = engine.New(h.cfg, h.store, h.filter, h.log, sources)
 	require.NoError(h.t, err)
 	h.stop = func() { require.NoError(h.t, h.store.Close()) }
 	return h

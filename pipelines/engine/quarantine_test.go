@@ -230,3 +230,22 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 	require.Equal(t, len(pipelines.Reasons()), strings.Count(string(text), "\n| `")-strings.Count(string(text), "\n| `liaison_")-strings.Count(string(text), "\n| `t:"))
 }
+
+// What was accepted of a source that the configuration no longer has when its
+// turn comes is held, and goes on once the source is there again.
+func TestUnknownSource(t *testing.T) {
+	h := newHouse(t).open()
+	at := h.send(adt("C1", "4100001", "Cole"))
+	h.stop()
+	h.gone = true
+	h.open().run()
+	require.Equal(t, pipelines.Outcome{Status: pipelines.Quarantined, Reason: string(pipelines.UnknownSource)}, h.outcome(at))
+	_, err := h.accept(adt("C2", "4100001", "Cole"))
+	require.Error(t, err, "of a source that is not there nothing is taken")
+	h.gone = false
+	h.restart()
+	again, err := h.engine.Retry(at, nil, "somebody")
+	require.NoError(t, err)
+	require.Equal(t, pipelines.Published, h.outcome(again).Status)
+	require.Empty(t, h.held())
+}
