@@ -69,7 +69,7 @@ func (s *state) shown() *fhir.Node {
 		if state != "" && out.Str("status") != state {
 			own().Set("status", fhir.NewString(state))
 		}
-		if state != "cancelled" && state != "noshow" && out.Get("cancelationReason") != nil { // R4 app-4
+		if state != "cancelled" && out.Get("cancelationReason") != nil { // R4 app-4
 			own().Delete("cancelationReason")
 		}
 	case Charge:

@@ -342,7 +342,7 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		c.plain = plainConstant(&c.steps[len(c.steps)-1], r.source.terms[0].text)
 	}
 	if system != "" && len(c.steps) > 0 {
-		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, system, r.source.terms[0])
+		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, l.m.known.of(system, r.source.terms[0].text), r.source.terms[0])
 	}
 	c.withAt = -1
 	for i, st := range c.steps {

@@ -159,6 +159,8 @@ func (p *condParser) primary() (cond, error) {
 			}
 			return len(f.resolve(r).Raw())
 		})
+	case "contains":
+		return p.contains()
 	case "differ":
 		return p.differ()
 	case "unread":
@@ -194,6 +196,22 @@ func (p *condParser) primary() (cond, error) {
 		}
 		return f.run.text(v)
 	})
+}
+
+// contains reads `contains(REF, "text")`.
+func (p *condParser) contains() (cond, error) {
+	if p.next() != "(" {
+		return nil, fmt.Errorf(`expected contains(REF, "text")`)
+	}
+	r, err := p.ref(p.next())
+	if err != nil {
+		return nil, err
+	}
+	comma, text := p.next(), unquote(p.next())
+	if comma != "," || text == "" || p.next() != ")" {
+		return nil, fmt.Errorf(`expected contains(REF, "text")`)
+	}
+	return func(f *frame) bool { return strings.Contains(f.run.text(f.resolve(r).FirstLeaf()), text) }, nil
 }
 
 func (p *condParser) bracketedRef() (ref, error) {

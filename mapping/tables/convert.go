@@ -239,7 +239,7 @@ func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
 	}
 	got, known, any := table.lookup(code)
 	if !any {
-		if st.codes == nil || slices.Contains(st.codes, strings.ToLower(code)) {
+		if st.codes == nil && !table.only || slices.Contains(st.codes, strings.ToLower(code)) {
 			r.used = append(r.used, p)
 			return code
 		}
@@ -277,7 +277,10 @@ func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 	return r.coded(st.typ == "Coding", v, table)
 }
 
-func (r *run) coding(c coding) *fhir.Node { return codingNode(r.arena, c) }
+func (r *run) coding(c coding) *fhir.Node {
+	c.system = r.mapper.known.of(c.system, c.code)
+	return codingNode(r.arena, c)
+}
 
 func codingNode(arena *fhir.Arena, c coding) *fhir.Node {
 	n := arena.Node(fhir.Object, "")
@@ -351,6 +354,9 @@ func (r *run) systems() map[string]string { return r.mapper.systems }
 // concept makes a CodeableConcept: a translation first, then every coding that
 // was sent, and the text.
 func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
+	if table != nil && table.only {
+		return r.translated(v, table)
+	}
 	depth := len(r.parts)
 	r.parts = v.AppendComponents(r.parts)
 	parts := r.parts[depth:]
@@ -396,6 +402,40 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 	if text.Valued() {
 		n.Set("text", r.arena.Node(fhir.String, r.text(text)))
 		r.used = append(r.used, text)
+	}
+	if len(n.Kids) == 0 {
+		return nil
+	}
+	return n
+}
+
+// translated makes a CodeableConcept of what a table translates, by code or by
+// name; of what it does not, the text.
+func (r *run) translated(v hl7v2.Value, table *codeTable) *fhir.Node {
+	n := r.arena.Node(fhir.Object, "")
+	for _, at := range [...]int{1, 4, 10, 2, 5, 9} {
+		p := v.Component(at)
+		if !p.Valued() {
+			continue
+		}
+		to, known, _ := table.lookup(strings.TrimSpace(r.text(p)))
+		if known {
+			r.push(n, "coding", 0, r.coding(to))
+			r.used = append(r.used, p)
+			break
+		}
+	}
+	for _, at := range [...]int{9, 2, 5, 1} {
+		p := v.Component(at)
+		if !p.Valued() || at == 1 && len(n.Kids) > 0 {
+			continue
+		}
+		if len(n.Kids) == 0 {
+			r.warn("unknown-code", v.Component(1).Place(), "not in "+table.name+": the text stands for it")
+		}
+		n.Set("text", r.arena.Node(fhir.String, r.text(p)))
+		r.used = append(r.used, p)
+		break
 	}
 	if len(n.Kids) == 0 {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
@@ -54,7 +55,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1, "uri": 2,
 	}
 }
 
@@ -116,6 +117,8 @@ func call(f *frame, t *term) string {
 		return r.ctx.Received.UTC().Format("20060102150405.000-0700") // as HL7 writes it
 	case "codesystem":
 		return codingSystem(use(t.args[0].value(f)), r.systems())
+	case "uri":
+		return uri(use(t.args[0].value(f)), r.text(t.args[1].value(f)))
 	case "position":
 		return strconv.Itoa(f.segment.Occurrence())
 	case "nth":
@@ -335,4 +338,17 @@ func (r *run) nth(f *frame, args []expr) string {
 		}
 	}
 	return strconv.Itoa(n)
+}
+
+// uri writes a universal id as a URI by its type (HL7 table 0301); "" where it
+// is none.
+func uri(id, kind string) string {
+	switch {
+	case kind == "ISO" && isOID(id):
+		return "urn:oid:" + id
+	case kind == "UUID" && fhir.IsUUID(strings.ToLower(id)):
+		return "urn:uuid:" + strings.ToLower(id)
+	default:
+		return ""
+	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
-//go:embed segments datatypes codes messages *.yaml
+//go:embed segments datatypes codes messages *.yaml codesystems.txt
 var builtin embed.FS
 
 // A Mapper maps messages by compiled tables. It is safe for concurrent use.
@@ -29,6 +29,7 @@ type Mapper struct {
 	structures map[string]*structure // by name
 	extensions map[string]string
 	systems    map[string]string // by upper-case v2-0396 name and short name
+	known      codeSystems
 	labels     map[string]int
 	runs       sync.Pool // of *run
 	parts      parts
@@ -49,10 +50,17 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
+	known, err := builtin.ReadFile("codesystems.txt")
+	if err == nil {
+		l.m.known, err = loadCodeSystems(string(known))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read tables: %w", err)
+	}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
 	var files []Overlay
-	err := fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	err = fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".yaml" {
 			return err
 		}
 		data, err := builtin.ReadFile(name)
@@ -234,7 +242,9 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 		if table.from == "" {
 			table.from = old.from
 		}
+		table.only = old.only
 	}
+	table.only = table.only || values["only"] == "translations"
 	table.foldCase()
 	l.m.codes[key] = table
 }
