@@ -139,8 +139,8 @@ func (it *Item) order(st Stamp, path string) Stamp {
 const weakest = "!"
 
 // silent says whether an item says nothing of the state, so that the one it
-// carries is only good where no other is known: an update of a visit or of a
-// patient, or a status that the tables filled in.
+// carries is only good where no other is known: an update of a visit, of a
+// patient or of an account, or a status that the tables filled in.
 func (it *Item) silent() bool {
 	if it.State != "" || it.Action == Snapshot {
 		return false
@@ -150,7 +150,7 @@ func (it *Item) silent() bool {
 			return true
 		}
 	}
-	return it.Kind == Encounter || it.Kind == Patient
+	return it.Kind == Encounter || it.Kind == Patient || it.Kind == Account
 }
 
 type element struct {

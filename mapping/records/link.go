@@ -47,7 +47,7 @@ func (f *fold) link(e *Edge, one, other string) error {
 		event = "patient.unlinked"
 	}
 	for _, key := range [...]string{one, other} {
-		if err := f.retie(key, version{transition: "normal", event: event}); err != nil {
+		if err := f.retie(Patient, key, version{transition: "normal", event: event}); err != nil {
 			return err
 		}
 	}

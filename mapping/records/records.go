@@ -130,6 +130,8 @@ type Edge struct {
 	Op                string // one of EdgeOps
 	Kind              Kind
 	Survivor, Retired Key
+	SurvivorRef       string // instead of a key: the reference to a resource that is held
+	RetiredRef        string
 }
 
 // EdgeOps lists what an edge can do.
