@@ -336,7 +336,7 @@ func (f *fold) item(it *Item) error {
 	prepare(it)
 	held := s.resource
 	s.merge(it, f.c.Stamp, s.resource)
-	s.recall(it, f.c.Stamp)
+	s.recall(it, f.c.Stamp, held)
 	if s.kind == Encounter {
 		v.told = s.visit(it, f.c.Stamp)
 	} else if !f.spared(it, v.before) {

@@ -24,12 +24,12 @@ func incomingKey(kind Kind, key string) []byte {
 	return []byte("n/" + string(kind) + "/" + key + "\x00")
 }
 
-func linkKey(kind Kind, key string) []byte { return []byte("l/" + string(kind) + "/" + key + "\x00") }
-func referrerKey(ref string) []byte        { return []byte("x/" + ref + "\x00") }
+func linkKey(kind Kind, key string) []byte  { return []byte("l/" + string(kind) + "/" + key + "\x00") }
+func referrerKey(ref string) []byte         { return []byte("x/" + ref + "\x00") }
 func ownerKey(kind Kind, key string) []byte { return []byte("o/" + string(kind) + "/" + key) }
-func seriesKey(series string) []byte       { return []byte("g/" + series + "\x00") }
-func chargeKey(print string) []byte        { return []byte("c/" + print) }
-func resourceKey(ref string) []byte        { return []byte("f/" + ref) }
+func seriesKey(series string) []byte        { return []byte("g/" + series + "\x00") }
+func chargeKey(print string) []byte         { return []byte("c/" + print) }
+func resourceKey(ref string) []byte         { return []byte("f/" + ref) }
 
 // aliasTo is what stands under another identifier of a record: its key.
 func aliasTo(key string) []byte { return append([]byte{0}, key...) }

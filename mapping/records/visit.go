@@ -21,19 +21,20 @@ const mostAsked = 64
 // order, cancels among them. told says whether the message is an event of its
 // own, even where it changes nothing.
 func (s *state) visit(it *Item, st Stamp) (told bool) {
-	if it.State == "" {
-		if status := statusOf(Encounter, it.Resource); status != "" && it.Resource != nil {
-			weak := st
-			weak.Order = weakest + st.Order
-			s.newer(weak, askedState+status)
+	asked := it.State
+	if status := statusOf(Encounter, it.Resource); asked == "" && it.silent() {
+		if status != "" {
+			s.newer(Stamp{Sender: st.Sender, Order: weakest + st.Order}, askedState+status)
 		}
 		if it.Event == "" {
 			s.decide(st, false)
 			return false
 		}
+	} else if asked == "" {
+		asked = status
 	}
 	from := s.sender(st.Sender)
-	element := askedState + it.State + "=" + it.Trigger + "=" + strings.Join(it.Cancels, ",")
+	element := askedState + asked + "=" + it.Trigger + "=" + strings.Join(it.Cancels, ",")
 	last := true
 	before := asking{}
 	kept := from.at[:0]
@@ -135,7 +136,10 @@ func (s *sender) amounts() string {
 		if i >= 0 {
 			was := live[i].state
 			live = live[:i]
-			if before := top(); before != "" && before != was && (before != "planned" || a.state == "cancelled") {
+			for top() == was && slices.Contains(a.cancels, live[len(live)-1].trigger) {
+				live = live[:len(live)-1] // the same event, sent again
+			}
+			if before := top(); before != "" && (a.state == "cancelled" || before != was && before != "planned") {
 				continue
 			}
 		}
@@ -171,8 +175,9 @@ func restorable(element string) []string {
 }
 
 // recall notes what a message says of a visit's place and of its doctors, and
-// brings back what was before where a cancel took a change back.
-func (s *state) recall(it *Item, st Stamp) {
+// brings back what was before where a cancel took a change back. held is the
+// resource before the message.
+func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 	if s.kind != Encounter || it.Trigger == "" || it.Resource == nil {
 		return
 	}
@@ -188,7 +193,8 @@ func (s *state) recall(it *Item, st Stamp) {
 		}
 		s.remember(o)
 		now, restored := s.recalled(element, st.Sender)
-		if !restored || now == "" || now == was && s.late(st) {
+		touched := held == nil || !fhir.Equal(at(held, element), at(s.resource, element))
+		if !restored || now == "" || now == was && !touched {
 			continue
 		}
 		value, err := fhir.ParseJSON([]byte(now))
