@@ -266,6 +266,9 @@ func TestMoves(t *testing.T) {
 	under(records.Charge, "C4", 2)
 	w.fold(change(12, "a", 12, 1, patientItem(1), thing(records.Charge, "C5", "after", 1, "encounter=V2")))
 	under(records.Charge, "C5", 1)
+	w.fold(joining(12, 5, "move", records.Encounter, "", "V1", 1))
+	under(records.Encounter, "V1", 2)
+	under(records.Charge, "C1", 2) // the account's move is newer
 	w.fold(joining(13, 13, "move", records.Encounter, "", "V2", 2))
 	under(records.Encounter, "V2", 2)
 	under(records.Charge, "C2", 2)

@@ -127,7 +127,9 @@ func TestCancels(t *testing.T) {
 		{"A01 place=A; A02 place=B; A12 place=A; A02 place=C", "place=C"},
 		{"A01 place=A; A12 place=A", "place=A"},
 		{"A01 place=A; A21; A02 place=B; A12 place=A", "place=A state=in-progress"},
+		{"A01 place=A; A02 place=B; A08 place=C; A12 place=B", "place=C"}, // moved again since
 		// doctors
+		{"A01 doctor=X; A54 doctor=Y; A61 doctor=Z; A55", "doctor=Z"}, // the other change stays
 		{"A01 doctor=X; A54 doctor=Y; A55 doctor=X", "doctor=X"},
 		{"A01 doctor=X; A54 doctor=Y; A55 doctor=Y", "doctor=X"},
 		{"A01 doctor=X; A54 doctor=Y; A55", "doctor=X"},
