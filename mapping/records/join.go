@@ -109,8 +109,14 @@ func (f *fold) placed(s *state) (owner string, leads []lead, err error) {
 		return err
 	}
 	if s.kind == Account || s.kind == Encounter {
-		if err = consider(s.kind, s.key.String()); err != nil {
+		on, err := f.downstream(s.kind, s.key.String())
+		if err != nil {
 			return "", nil, err
+		}
+		for _, k := range on {
+			if err = consider(s.kind, k); err != nil {
+				return "", nil, err
+			}
 		}
 	}
 	seen := map[string]bool{}
@@ -271,6 +277,11 @@ func (f *fold) belongings(kind Kind, key string) error {
 			return err
 		}
 		f.moves = append(f.moves, move{Reference: ref, Transition: "normal"})
+		if k != key { // what it was merged from
+			if err := f.moved(recordKey(kind, k), move{Transition: "normal"}); err != nil {
+				return err
+			}
+		}
 		if kind != Account {
 			continue
 		}

@@ -126,6 +126,9 @@ func eventOf(s *state, v *version) string {
 		if name == "" && v.born {
 			return "registered"
 		}
+		if name == "" && v.previous == "entered-in-error" && s.label() != v.previous {
+			return "registered"
+		}
 		if name == "" {
 			return relabelled(v, "demographics.updated")
 		}

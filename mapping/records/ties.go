@@ -96,6 +96,8 @@ func (s *state) shown() *fhir.Node {
 		if state := s.label(); state == "aborted" && out.Str("status") != state {
 			own().Set("status", fhir.NewString(state))
 		}
+	case Allergy:
+		out = s.verified(out)
 	case Patient:
 		if n := s.active(out); n != nil {
 			out = n
@@ -134,6 +136,21 @@ func (s *state) active(n *fhir.Node) *fhir.Node {
 	n = n.Shallow()
 	if n.Delete("active"); deleted {
 		n.Set("active", fhir.NewBool(false))
+	}
+	return n
+}
+
+// verified shows an allergy without a clinical status where it was entered in
+// error, and not as that where it is there again (R4 ait-2).
+func (s *state) verified(n *fhir.Node) *fhir.Node {
+	gone := "verificationStatus"
+	wrong := n.Str("verificationStatus.coding[0].code") == "entered-in-error"
+	if s.state == "entered-in-error" {
+		gone, wrong = "clinicalStatus", n.Get("clinicalStatus") != nil
+	}
+	if wrong {
+		n = n.Shallow()
+		n.Delete(gone)
 	}
 	return n
 }

@@ -139,7 +139,9 @@ func TestCancels(t *testing.T) {
 		t.Run(c.messages+" is "+c.want, func(t *testing.T) {
 			check := recordstest.New(t)
 			list := strings.Split(c.messages, "; ")
-			for _, order := range permutations(len(list)) {
+			orders := permutations(len(list))
+			for i := 0; i < len(orders); i += max(1, len(orders)/24) {
+				order := orders[i]
 				w := newWorldWith(t, check)
 				for n, i := range order {
 					w.fold(visitMessage(n+1, i+1, list[i]))
