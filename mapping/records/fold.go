@@ -199,6 +199,9 @@ func (f *fold) change() error {
 			return err
 		}
 	}
+	if err := f.awaited(); err != nil {
+		return err
+	}
 	for i := range c.Edges {
 		if err := f.edge(&c.Edges[i]); err != nil {
 			return err

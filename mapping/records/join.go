@@ -316,8 +316,8 @@ func (f *fold) named(e *Edge) (bool, error) {
 			return false, err
 		}
 		if kind != e.Kind {
-			f.out.Flags = append(f.out.Flags, e.Op+"-unknown")
-			return false, nil
+			f.out.Flags = append(f.out.Flags, e.Op+"-awaited")
+			return false, f.await(side.ref, e)
 		}
 		*side.key = keyFrom(key)
 	}

@@ -15,7 +15,7 @@ import (
 // edges by the retired key, n/ the same by the survivor's, l/ links between
 // patients, s/ the records of a patient as messages name him, x/ the records that
 // refer to an account or a visit, o/ the patients that those were moved to, j/
-// whether any were merged or moved, f/ resources by type and id, g/ the appointments of a series, c/ charges by what a reversal
+// whether any were merged or moved, w/ edges that wait for a resource, f/ resources by type and id, g/ the appointments of a series, c/ charges by what a reversal
 // may know of them.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
@@ -26,6 +26,7 @@ func incomingKey(kind Kind, key string) []byte {
 
 func linkKey(kind Kind, key string) []byte  { return []byte("l/" + string(kind) + "/" + key + "\x00") }
 func referrerKey(ref string) []byte         { return []byte("x/" + ref + "\x00") }
+func awaitedKey(ref string) []byte          { return []byte("w/" + ref + "\x00") }
 func ownerKey(kind Kind, key string) []byte { return []byte("o/" + string(kind) + "/" + key) }
 func seriesKey(series string) []byte        { return []byte("g/" + series + "\x00") }
 func chargeKey(print string) []byte         { return []byte("c/" + print) }
