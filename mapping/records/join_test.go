@@ -35,9 +35,11 @@ func thing(kind records.Kind, id, text string, who int, refers ...string) record
 	n.Append("identifier", fhir.NewObject().SetString("system", k.Assigner).SetString("value", k.ID))
 	n.SetString("status", map[records.Kind]string{records.Account: "active", records.Encounter: "in-progress", records.Charge: "billable"}[kind])
 	n.SetString("description", text)
-	if kind == records.Account {
+	switch kind {
+	case records.Patient:
+	case records.Account:
 		n.Append("subject", patientRef(who))
-	} else {
+	default:
 		n.Set("subject", patientRef(who))
 	}
 	for _, r := range refers {
@@ -188,6 +190,7 @@ func TestChangesOfNumbers(t *testing.T) {
 	check := recordstest.New(t)
 	rapid.Check(t, func(t *rapid.T) {
 		elements := []string{"one", "two", "three"}
+		kind := rapid.SampledFrom([]records.Kind{records.Encounter, records.Account, records.Patient}).Draw(t, "kind")
 		want := map[string]string{}
 		numbers := rapid.IntRange(2, 4).Draw(t, "numbers")
 		var changes []*records.Change
@@ -196,19 +199,19 @@ func TestChangesOfNumbers(t *testing.T) {
 			id := fmt.Sprintf("X%d", number)
 			if number > 1 {
 				n++
-				changes = append(changes, joining(n, n, "change", records.Encounter, id, fmt.Sprintf("X%d", number-1), 1))
+				changes = append(changes, joining(n, n, "change", kind, id, fmt.Sprintf("X%d", number-1), 1))
 			}
 			for range rapid.IntRange(0, 3).Draw(t, "messages") {
 				n++
 				named := rapid.IntRange(1, number).Draw(t, "named")
-				it := thing(records.Encounter, fmt.Sprintf("X%d", named), "", 1)
+				it := thing(kind, fmt.Sprintf("X%d", named), "", 1)
 				for _, e := range elements {
 					if rapid.Bool().Draw(t, e) {
 						want[e] = fmt.Sprint(n)
 						it.Resource.SetString(e, fmt.Sprint(n))
 					}
 				}
-				if rapid.Bool().Draw(t, "asked") {
+				if kind == records.Encounter && rapid.Bool().Draw(t, "asked") {
 					state = rapid.SampledFrom([]string{"planned", "in-progress", "finished"}).Draw(t, "state")
 					it.State, it.Event, it.Trigger = state, "asked", "E"+fmt.Sprint(n)
 				}
@@ -220,7 +223,7 @@ func TestChangesOfNumbers(t *testing.T) {
 			w.fold(c)
 		}
 		w.holds()
-		r := w.lastOf(records.Encounter, fmt.Sprintf("X%d", numbers))
+		r := w.lastOf(kind, fmt.Sprintf("X%d", numbers))
 		got := map[string]any{}
 		require.NoError(t, json.Unmarshal(r.Resource, &got))
 		for _, e := range elements {
@@ -231,7 +234,7 @@ func TestChangesOfNumbers(t *testing.T) {
 			require.Equal(t, state, r.State)
 		}
 		for number := 1; number < numbers; number++ {
-			require.Equal(t, "merged", w.lastOf(records.Encounter, fmt.Sprintf("X%d", number)).State)
+			require.Equal(t, "merged", w.lastOf(kind, fmt.Sprintf("X%d", number)).State)
 		}
 	})
 }

@@ -53,7 +53,7 @@ func (f *fold) rekey() error {
 		if err != nil {
 			return err
 		}
-		if e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
+		if !e.Same && e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
 			continue
 		}
 		it.onto(survivor)
