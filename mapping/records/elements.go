@@ -115,7 +115,7 @@ func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 // grouped says whether an element is only ever set by its parts.
 func grouped(name string) bool {
 	switch name {
-	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant":
+	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant", "extension":
 		return true
 	}
 	return false
@@ -139,8 +139,8 @@ func (it *Item) order(st Stamp, path string) Stamp {
 const weakest = "!"
 
 // silent says whether an item says nothing of the state, so that the one it
-// carries is only good where no other is known: an update of a visit or of a
-// patient, or a status that the tables filled in.
+// carries is only good where no other is known: an update of a visit, of a
+// patient or of an account, or a status that the tables filled in.
 func (it *Item) silent() bool {
 	if it.State != "" || it.Action == Snapshot {
 		return false
@@ -150,7 +150,7 @@ func (it *Item) silent() bool {
 			return true
 		}
 	}
-	return it.Kind == Encounter || it.Kind == Patient
+	return it.Kind == Encounter || it.Kind == Patient || it.Kind == Account
 }
 
 type element struct {
@@ -161,7 +161,8 @@ type element struct {
 // groups are the parts of a resource that a message sets as one: its elements,
 // the parts of the elements that several messages fill bit by bit (period.end),
 // each identifier (identifier:system|value), and of the participants the
-// patient and the others (participant:patient).
+// patient and the others (participant:patient), and the extensions of one URL
+// (extension:URL; what no rule took by its place too).
 func groups(n *fhir.Node) []element {
 	out := make([]element, 0, len(n.Kids)+4)
 	for _, k := range n.Kids {
@@ -177,7 +178,7 @@ func groups(n *fhir.Node) []element {
 			for _, sub := range k.Kids {
 				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
 			}
-		case "identifier", "participant":
+		case "identifier", "participant", "extension":
 			if k.Kind != fhir.Array {
 				out = append(out, element{path: k.Name, node: k})
 				continue
@@ -208,8 +209,14 @@ entries:
 }
 
 func about(list string, item *fhir.Node) string {
-	if list == "identifier" {
+	switch list {
+	case "identifier":
 		return item.Str("system") + "|" + item.Str("value")
+	case "extension":
+		if url := item.Str("url"); !strings.HasSuffix(url, "/v2-field") {
+			return url
+		}
+		return "v2-field|" + item.Str("extension[0].valueString")
 	}
 	if strings.HasPrefix(item.Str("actor.reference"), "Patient/") {
 		return "patient"

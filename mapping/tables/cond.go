@@ -12,7 +12,7 @@ import (
 //
 //	or   := and { "or" and }        and := not { "and" not }
 //	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
-//	prim |= REF (= | != | < | > | <= | >=) "text" | REF [not] in ("a", "b")
+//	prim |= REF (= | != | < | > | <= | >=) "text" | REF = REF | REF [not] in ("a", "b")
 //	prim |= unread(REF)    no rule above took the value
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
 //	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
@@ -185,17 +185,7 @@ func (p *condParser) primary() (cond, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.compareText(func(f *frame) string {
-		v := f.resolve(r)
-		for !v.IsLeaf() {
-			next := v.Component(1)
-			if len(next.Raw()) == len(v.Raw()) {
-				break
-			}
-			v = next
-		}
-		return f.run.text(v)
-	})
+	return p.compareText(func(f *frame) string { return f.first(r) })
 }
 
 // contains reads `contains(REF, "text")`.
@@ -294,12 +284,35 @@ func (p *condParser) compareText(get func(*frame) string) (cond, error) {
 			return negate
 		}, nil
 	}
-	want := unquote(p.next())
+	word := p.next()
 	ok, err := comparison(op)
 	if err != nil {
 		return nil, err
 	}
+	if isField(word) {
+		r, err := p.ref(word)
+		return func(f *frame) bool { return ok(strings.Compare(get(f), f.first(r))) }, err
+	}
+	want := unquote(word)
 	return func(f *frame) bool { return ok(strings.Compare(get(f), want)) }, nil
+}
+
+// isField says whether an unquoted word is a field: MRG-3 or MRG-3.1.
+func isField(word string) bool {
+	return len(word) > 4 && word[3] == '-' && word[4] >= '0' && word[4] <= '9' && word[0] >= 'A' && word[0] <= 'Z'
+}
+
+// first is the text of a value's first leaf.
+func (f *frame) first(r ref) string {
+	v := f.resolve(r)
+	for !v.IsLeaf() {
+		next := v.Component(1)
+		if len(next.Raw()) == len(v.Raw()) {
+			break
+		}
+		v = next
+	}
+	return f.run.text(v)
 }
 
 func (p *condParser) set() ([]string, error) {

@@ -55,7 +55,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1, "uri": 2,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1, "uri": 2, "variant": -1,
 	}
 }
 
@@ -134,6 +134,8 @@ func call(f *frame, t *term) string {
 			r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "the number and code of an earlier one: told apart by its place in the message")
 			return "#" + n
 		}
+	case "variant":
+		return r.variant(f, t.args)
 	case "contenttype":
 		return contentType(use(t.args[0].value(f)), use(t.args[1].value(f)))
 	}
@@ -351,4 +353,42 @@ func uri(id, kind string) string {
 	default:
 		return ""
 	}
+}
+
+// variant tells segments of one number apart by what they say (the first
+// argument): "" where all with the same values of the other arguments say the
+// same, and for the least of what they say, so that the order they come in does
+// not count.
+func (r *run) variant(f *frame, args []expr) string {
+	if len(args) < 2 {
+		return ""
+	}
+	mine := args[0].text(f)
+	least, differ := mine, false
+	for k := range r.msg.Len() {
+		s := r.msg.Segment(k)
+		if !s.Is(f.segment.Name()) || k == f.segment.Index() {
+			continue
+		}
+		other := frame{run: r, segment: s, group: r.groups[k]}
+		same := true
+		for i := range args[1:] {
+			same = same && string(args[i+1].value(&other).Raw()) == string(args[i+1].value(f).Raw())
+		}
+		if !same {
+			continue
+		}
+		used := len(r.used)
+		says := args[0].text(&other)
+		r.used = r.used[:used]
+		differ, least = differ || says != mine, min(least, says)
+	}
+	if !differ {
+		return ""
+	}
+	r.warnOnce("number-of-several", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
+	if mine == least {
+		return ""
+	}
+	return "#" + mine
 }
