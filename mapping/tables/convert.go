@@ -228,6 +228,9 @@ func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
 		return ""
 	}
 	p := v.Component(1)
+	if !p.Valued() {
+		p = v.Component(4) // the alternate code, where it is the only one
+	}
 	code := r.text(p)
 	table := c.table
 	if table == nil {
@@ -296,6 +299,10 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 	depth := len(r.parts)
 	r.parts = v.AppendComponents(r.parts)
 	original, ok := r.triplet(r.parts[depth:], 1, table)
+	if version := nthOf(r.parts[depth:], 7); ok && version.Valued() {
+		original.version = r.text(version)
+		r.used = append(r.used, version)
+	}
 	r.parts = r.parts[:depth]
 	if !ok {
 		return nil
@@ -305,6 +312,9 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 			if !known {
 				r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is taken")
 				r.used = r.used[:0]
+			}
+			if to.system == original.system && to.code == original.code {
+				to.version = original.version
 			}
 			if to.display == "" && to.code == original.code {
 				to.display = original.display

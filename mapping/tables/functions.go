@@ -54,7 +54,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1,
 	}
 }
 
@@ -84,7 +84,7 @@ func call(f *frame, t *term) string {
 				return s
 			}
 		}
-	case "minutes", "offset", "end", "after", "earliest", "finish":
+	case "minutes", "offset", "end", "after", "before", "earliest", "finish":
 		return f.timing(t)
 	case "phone":
 		return r.phone(t.args[0].value(f))
