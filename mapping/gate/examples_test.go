@@ -17,7 +17,7 @@ var examples = flag.String("examples", "", "check every resource in this directo
 // hand, on the package's folder: -examples DIR. What is listed breaks R4 itself.
 func TestExamples(t *testing.T) {
 	if *examples == "" {
-		t.Skip("-examples DIR")
+		return
 	}
 	g := newGate(t)
 	files, err := filepath.Glob(filepath.Join(*examples, "*.json"))

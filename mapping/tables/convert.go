@@ -353,6 +353,7 @@ func (r *run) triplet(parts []hl7v2.Value, at int, table *codeTable) (coding, bo
 	} else if at == 1 && table != nil {
 		out.system = table.from
 	}
+	out.system = r.mapper.codeSystem(out.system, out.code)
 	return out, out.code != ""
 }
 
@@ -367,6 +368,7 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 	r.parts = r.parts[:depth] // what is below reads them, and pushes none
 	n := r.arena.Node(fhir.Object, "")
 	seen := coding{}
+	untranslated := !nthOf(parts, 3).Valued()
 	for i, at := range [...]int{1, 4, 10} {
 		c, ok := r.triplet(parts, at, table)
 		if !ok {
@@ -377,8 +379,13 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 				if !known {
 					r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is added")
 				}
+				if untranslated && known && c.code == to.code { // nothing that the translation does not say
+					r.push(n, "coding", 0, r.coding(to))
+					seen = c
+					continue
+				}
 				if c.system == "" || c.system == to.system && known {
-					c.system = table.from
+					c.system = r.mapper.codeSystem(table.from, c.code)
 				}
 				r.push(n, "coding", 0, r.coding(to))
 			} else if any && c.display == "" {

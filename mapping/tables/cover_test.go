@@ -178,6 +178,9 @@ func vocabulary(c *crule, want *guideRow) bool {
 		typ = c.steps[n-1].typ
 	}
 	coded := typ == "CodeableConcept" || typ == "Coding"
+	if !want.translated && !want.named {
+		return true
+	}
 	if c.table == nil && (typ == "boolean" || !want.translated && !(coded && want.named)) {
 		return true
 	}

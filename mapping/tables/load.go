@@ -28,6 +28,7 @@ type Mapper struct {
 	messages   map[string]*structure // by "ADT^A01"
 	structures map[string]*structure // by name
 	extensions map[string]string
+	published  map[string]bool   // codes of HL7 tables, see publishedCodes
 	systems    map[string]string // by upper-case v2-0396 name and short name
 	labels     map[string]int
 	runs       sync.Pool // of *run
@@ -48,6 +49,7 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	l := &loader{seen: map[string]bool{}, common: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
+		published: publishedCodes(),
 	}}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
 	var files []Overlay
