@@ -354,6 +354,8 @@ func (r *run) triplet(parts []hl7v2.Value, at int, table *codeTable) (coding, bo
 		out.system = table.from
 	}
 	out.system = r.mapper.codeSystem(out.system, out.code)
+	r.trace.make(out.system)
+	r.trace.make(out.code)
 	return out, out.code != ""
 }
 
