@@ -228,6 +228,9 @@ func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
 		return ""
 	}
 	p := v.Component(1)
+	if !p.Valued() {
+		p = v.Component(4) // the alternate code, where it is the only one
+	}
 	code := r.text(p)
 	table := c.table
 	if table == nil {
@@ -299,6 +302,10 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 	depth := len(r.parts)
 	r.parts = v.AppendComponents(r.parts)
 	original, ok := r.triplet(r.parts[depth:], 1, table)
+	if version := nthOf(r.parts[depth:], 7); ok && version.Valued() {
+		original.version = r.text(version)
+		r.used = append(r.used, version)
+	}
 	r.parts = r.parts[:depth]
 	if !ok {
 		return nil
@@ -308,6 +315,9 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 			if !known {
 				r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is taken")
 				r.used = r.used[:0]
+			}
+			if to.system == original.system && to.code == original.code {
+				to.version = original.version
 			}
 			if to.display == "" && to.code == original.code {
 				to.display = original.display
@@ -346,6 +356,9 @@ func (r *run) triplet(parts []hl7v2.Value, at int, table *codeTable) (coding, bo
 	} else if at == 1 && table != nil {
 		out.system = table.from
 	}
+	out.system = r.mapper.known.of(out.system, out.code)
+	r.trace.make(out.system)
+	r.trace.make(out.code)
 	return out, out.code != ""
 }
 
@@ -363,6 +376,7 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 	r.parts = r.parts[:depth] // what is below reads them, and pushes none
 	n := r.arena.Node(fhir.Object, "")
 	seen := coding{}
+	untranslated := !nthOf(parts, 3).Valued()
 	for i, at := range [...]int{1, 4, 10} {
 		c, ok := r.triplet(parts, at, table)
 		if !ok {
@@ -373,8 +387,13 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 				if !known {
 					r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is added")
 				}
+				if untranslated && known && c.code == to.code { // nothing that the translation does not say
+					r.push(n, "coding", 0, r.coding(to))
+					seen = c
+					continue
+				}
 				if c.system == "" || c.system == to.system && known {
-					c.system = table.from
+					c.system = r.mapper.known.of(table.from, c.code)
 				}
 				r.push(n, "coding", 0, r.coding(to))
 			} else if any && c.display == "" {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
@@ -55,7 +54,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1, "uri": 2, "variant": -1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1,
 	}
 }
 
@@ -85,7 +84,7 @@ func call(f *frame, t *term) string {
 				return s
 			}
 		}
-	case "minutes", "offset", "end", "after", "earliest", "finish":
+	case "minutes", "offset", "end", "after", "before", "earliest", "finish":
 		return f.timing(t)
 	case "phone":
 		return r.phone(t.args[0].value(f))
@@ -118,7 +117,7 @@ func call(f *frame, t *term) string {
 	case "codesystem":
 		return codingSystem(use(t.args[0].value(f)), r.systems())
 	case "uri":
-		return uri(use(t.args[0].value(f)), r.text(t.args[1].value(f)))
+		return universalURI(use(t.args[0].value(f)), use(t.args[1].value(f)))
 	case "position":
 		return strconv.Itoa(f.segment.Occurrence())
 	case "nth":
@@ -170,7 +169,7 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 	case id != "" && (strings.EqualFold(r.text(kind), "ISO") || r.text(kind) == "") && isOID(id):
 		out = "urn:oid:" + id
 		mark(universal, kind)
-	case id != "" && strings.EqualFold(r.text(kind), "UUID"):
+	case strings.EqualFold(r.text(kind), "UUID") && isUUID(id):
 		out = "urn:uuid:" + strings.ToLower(id)
 		mark(universal, kind)
 	case strings.Contains(id, "://"):
@@ -190,6 +189,39 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 		out = "urn:x-liaison:ns:" + escapeURN(id)
 	}
 	return out
+}
+
+// universalURI is a universal id (HD.2) of its type (HD.3) as a URI, or "" where
+// it is none: an OID or UUID as a URN, a URI as itself.
+func universalURI(id, kind string) string {
+	switch {
+	case (strings.EqualFold(kind, "ISO") || kind == "") && isOID(id):
+		return "urn:oid:" + id
+	case (strings.EqualFold(kind, "UUID") || kind == "") && isUUID(id):
+		return "urn:uuid:" + strings.ToLower(id)
+	case strings.Contains(id, "://"), strings.HasPrefix(id, "urn:"):
+		return strings.Join(strings.Fields(id), "")
+	}
+	return ""
+}
+
+// isUUID checks the form of a UUID.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i] | 0x20
+		switch {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if s[i] != '-' {
+				return false
+			}
+		case (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
 }
 
 // phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.
@@ -340,19 +372,6 @@ func (r *run) nth(f *frame, args []expr) string {
 		}
 	}
 	return strconv.Itoa(n)
-}
-
-// uri writes a universal id as a URI by its type (HL7 table 0301); "" where it
-// is none.
-func uri(id, kind string) string {
-	switch {
-	case kind == "ISO" && isOID(id):
-		return "urn:oid:" + id
-	case kind == "UUID" && fhir.IsUUID(strings.ToLower(id)):
-		return "urn:uuid:" + strings.ToLower(id)
-	default:
-		return ""
-	}
 }
 
 // variant tells segments of one number apart by what they say (the first

@@ -21,18 +21,20 @@ var builtin embed.FS
 
 // A Mapper maps messages by compiled tables. It is safe for concurrent use.
 type Mapper struct {
-	schema     *fhir.Schema
-	sections   map[string]*section // "PID to Patient", "CX to Identifier"
-	defaults   map[string]*section // of defaults.yaml, by resource type
-	codes      map[string]*codeTable
-	messages   map[string]*structure // by "ADT^A01"
-	structures map[string]*structure // by name
-	extensions map[string]string
-	systems    map[string]string // by upper-case v2-0396 name and short name
-	known      codeSystems
-	labels     map[string]int
-	runs       sync.Pool // of *run
-	parts      parts
+	schema        *fhir.Schema
+	sections      map[string]*section // "PID to Patient", "CX to Identifier"
+	defaults      map[string]*section // of defaults.yaml, by resource type
+	codes         map[string]*codeTable
+	messages      map[string]*structure // by "ADT^A01"
+	structures    map[string]*structure // by name
+	extensions    map[string]string
+	systems       map[string]string // by upper-case v2-0396 name and short name
+	known         codeSystems
+	labels        map[string]int
+	runs          sync.Pool // of *run
+	constants     map[string]bool
+	constantsOnce sync.Once
+	parts         parts
 }
 
 // An Overlay is a source's own tables in the same language: a section of a name
