@@ -45,6 +45,7 @@ type plan struct {
 	Filter            func(pipelines.EarlyFilter) pipelines.EarlyFilter
 	Publisher         func(pipelines.Publisher) pipelines.Publisher
 	Mapper            *tables.Mapper
+	Dead              *atomic.Bool // set by what makes it crash
 	Log               *slog.Logger
 }
 
@@ -58,7 +59,7 @@ type subject struct {
 	filter   *redis.Filter
 	kafka    *kafka.Publisher
 	registry *prometheus.Registry
-	dead     atomic.Bool // crashed: nothing it does may be seen any more
+	dead     *atomic.Bool // crashed: nothing it does may be seen any more
 	stop     func() error
 }
 
@@ -98,6 +99,9 @@ func (p *plan) withDefaults() {
 	if p.Publisher == nil {
 		p.Publisher = func(pub pipelines.Publisher) pipelines.Publisher { return pub }
 	}
+	if p.Dead == nil {
+		p.Dead = &atomic.Bool{}
+	}
 	if p.Connections == 0 {
 		p.Connections = 256
 	}
@@ -109,7 +113,7 @@ func (p *plan) withDefaults() {
 // start opens and runs a subject; sources names its MLLP listeners.
 func start(p plan, sources ...string) (s *subject, err error) {
 	p.withDefaults()
-	s = &subject{plan: p, registry: prometheus.NewRegistry()}
+	s = &subject{plan: p, dead: p.Dead, registry: prometheus.NewRegistry()}
 	var undo []func() error
 	down := func() error {
 		var err error
@@ -199,14 +203,6 @@ func (s *subject) run(in pipelines.Intake, down func() error) {
 	})
 }
 
-// crash ends the subject as a power cut does: its file system is left as a
-// clone in which any part of what was not synced is missing. It may be called
-// from a failpoint.
-func (s *subject) crash(cfg vfs.CrashCloneCfg) *vfs.MemFS {
-	s.dead.Store(true)
-	return s.plan.FS.(*vfs.MemFS).CrashClone(cfg)
-}
-
 // drained says whether all that was accepted is on Kafka.
 func (s *subject) drained() bool {
 	tail, checkpoint, event, published := s.engine.Progress()
@@ -216,7 +212,6 @@ func (s *subject) drained() bool {
 // address is where a source listens.
 func (s *subject) address(source int) string { return s.servers[source].Addr() }
 
-// outOfTouch is a dial error that a sender meets while there is no subject.
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {

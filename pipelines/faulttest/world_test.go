@@ -83,6 +83,7 @@ type world struct {
 
 	mu       sync.Mutex
 	subject  *subject
+	address  [2]string     // of its sources; empty: there is none
 	up       chan struct{} // closed while a subject serves
 	faults   int
 	recovery time.Duration
@@ -156,6 +157,7 @@ func (w *world) start() *subject {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.subject = s
+	w.address = [2]string{s.address(0), s.address(1)}
 	close(w.up)
 	return s
 }
@@ -165,7 +167,7 @@ func (w *world) down() *subject {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.subject
-	w.subject, w.up = nil, make(chan struct{})
+	w.subject, w.address, w.up = nil, [2]string{}, make(chan struct{})
 	return s
 }
 
@@ -203,10 +205,10 @@ func (w *world) fault() { w.mu.Lock(); defer w.mu.Unlock(); w.faults++ }
 func (w *world) where(ctx context.Context, source int) (string, error) {
 	for {
 		w.mu.Lock()
-		s, up := w.subject, w.up
+		address, up := w.address[source], w.up
 		w.mu.Unlock()
-		if s != nil {
-			return s.address(source), nil
+		if address != "" {
+			return address, nil
 		}
 		select {
 		case <-up:
@@ -301,15 +303,15 @@ func (l *line) deliver(ctx context.Context, m *faulttest.Message) {
 // after each message that was answered.
 func (w *world) drive(done func()) {
 	w.t.Helper()
-	w.driveParts(w.feed.Senders, done)
+	require.NoError(w.t, w.driving(done))
 }
 
-func (w *world) driveParts(senders [][]*faulttest.Message, done func()) {
-	w.t.Helper()
+// driving is drive for other goroutines than the test's.
+func (w *world) driving(done func()) error {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(1, 30))*4*patience)
 	defer cancel()
 	var work sync.WaitGroup
-	for n, sent := range senders {
+	for n, sent := range w.feed.Senders {
 		work.Go(func() {
 			random := rand.New(rand.NewPCG(w.seed, uint64(1000+n)))
 			l := &line{w: w, source: 0}
@@ -325,7 +327,10 @@ func (w *world) driveParts(senders [][]*faulttest.Message, done func()) {
 		})
 	}
 	work.Wait()
-	require.NoError(w.t, ctx.Err(), "not everything was answered in time")
+	if ctx.Err() != nil {
+		return errors.New("not everything was answered in time")
+	}
+	return nil
 }
 
 // at calls a function once when so many messages have been answered.
