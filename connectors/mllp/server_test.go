@@ -155,6 +155,23 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// What stands behind a frame in the same piece keeps its answer from nobody: a
+// line feed, blanks, or the beginning of the next frame.
+func TestAnswerDoesNotWait(t *testing.T) {
+	for _, behind := range []string{"\n", "\r\n", " ", "\x00", "\x0bMSH|^~"} {
+		address, _ := serve(t, &intake{}, nil)
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(c, frame(adt("C1"))+behind)
+		require.NoError(t, err)
+		answer, err := bufio.NewReader(c).ReadString(0x1c)
+		require.NoError(t, err, "no answer before %q is dealt with", behind)
+		require.Contains(t, answer, "MSA|AA|C1")
+		require.NoError(t, c.Close())
+	}
+}
+
 // A sender that never writes the carriage return and waits gets its answer.
 func TestEndBlockThenSilence(t *testing.T) {
 	address, _ := serve(t, &intake{}, nil)
