@@ -110,3 +110,18 @@ func (l *Ledger) Percentile(phase string, percent int) time.Duration {
 	}
 	return times[min(len(times)-1, len(times)*percent/100)]
 }
+
+// Refused counts the negative answers.
+func (l *Ledger) Refused() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, s := range l.sent {
+		for _, code := range s.Answered {
+			if !Positive(code) {
+				n++
+			}
+		}
+	}
+	return n
+}

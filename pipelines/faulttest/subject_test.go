@@ -209,6 +209,22 @@ func (s *subject) drained() bool {
 	return tail == checkpoint && event == published
 }
 
+// metric is the sum of a counter or gauge over its labels.
+func (s *subject) metric(name string) (total float64) {
+	families, err := s.registry.Gather()
+	if err != nil {
+		return -1
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return total
+}
+
 // address is where a source listens.
 func (s *subject) address(source int) string { return s.servers[source].Addr() }
 

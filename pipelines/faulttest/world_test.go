@@ -125,7 +125,7 @@ func newWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
 		ledger: faulttest.NewLedger(), redis: miniredis.RunT(t), up: make(chan struct{}), began: time.Now(),
 	}
 	var err error
-	w.brokers, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+	w.brokers, err = kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 		return (&net.ListenConfig{}).Listen(context.Background(), network, "127.0.0.1:0")
 	}))
 	require.NoError(t, err)
@@ -456,4 +456,12 @@ func writeReport() error {
 		return err
 	}
 	return errors.Join(faulttest.WriteReport(f, reported.runs, strings.HasSuffix(*reportFile, ".md")), f.Close())
+}
+
+// heap is what the process holds after a collection.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
