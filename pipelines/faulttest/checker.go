@@ -127,7 +127,7 @@ type check struct {
 	versions map[string]uint64 // by record: the last
 	placed   map[string]string // by record: topic and partition
 	effects  map[string]string // by message and record: the event
-	by       map[string]bool   // control ids with an effect
+	by       map[string]bool   // control id and record, in the model's terms: it has an effect there
 	last     map[string]*record
 }
 
@@ -182,7 +182,9 @@ func (c *check) delivery(d *Delivery) {
 	if s := c.ledger.sent[r.Source.ControlID]; s == nil || s.Poison != "" {
 		c.fail(NoInvention, "%s is from message %q, which nobody sent or which cannot be mapped", name, r.Source.ControlID)
 	}
-	c.by[r.Source.ControlID] = true
+	if told, _ := r.observed(); told != "" {
+		c.by[r.Source.ControlID+" "+told] = true
+	}
 	if other, ok := c.effects[r.Source.ControlID+" "+name]; ok {
 		c.counts.Doubled++
 		c.fail(OneEffect, "message %s made events %s and %s of %s", r.Source.ControlID, other, r.EventID, name)
@@ -221,11 +223,27 @@ func (c *check) acknowledged(held []Held) {
 			c.fail(StateIsTrue, "message %s is in quarantine as %s", id, kept[0])
 		case s.Poison != "" && len(kept) > 0 && kept[0] != s.Poison:
 			c.fail(StateIsTrue, "message %s is in quarantine as %s and not as %s", id, kept[0], s.Poison)
-		case s.Code != "" && !c.by[id] && len(kept) == 0:
-			c.counts.Lost++
-			c.fail(NoLoss, "message %s was answered %s and is nowhere", id, s.Code)
+		case s.Code != "" && len(kept) == 0:
+			if missing := c.missing(s.Message); len(missing) > 0 {
+				c.counts.Lost++
+				c.fail(NoLoss, "message %s was answered %s and is not in %s", id, s.Code, strings.Join(missing, ", "))
+			}
 		}
 	}
+}
+
+// missing are the records that a message is about and that have no version from
+// it: every message of a feed changes each of its records.
+func (c *check) missing(m *Message) (out []string) {
+	if m.Poison != "" {
+		return []string{"quarantine"}
+	}
+	for _, name := range m.Records() {
+		if !c.by[m.Control+" "+name] {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // state compares the newest version of each record with the model, where the

@@ -71,3 +71,21 @@ func (r *reference) apply(m *Message) {
 		r.records["charge/"+m.Charge] = State{State: "billable", Value: m.Amount, Patient: m.Patient}
 	}
 }
+
+// Records names the records that a message is about.
+func (m *Message) Records() []string {
+	out := []string{"patient/" + m.Patient}
+	for _, r := range [][2]string{{"patient/", m.Retired}, {"encounter/", m.Visit}, {"appointment/", m.Appointment}} {
+		if r[1] != "" {
+			out = append(out, r[0]+r[1])
+		}
+	}
+	switch {
+	case m.Charge == "":
+	case m.Reverses:
+		out = append(out, "credit/"+m.Charge) // and the charge, unless the credit came first
+	default:
+		out = append(out, "charge/"+m.Charge)
+	}
+	return out
+}

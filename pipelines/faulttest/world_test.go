@@ -411,12 +411,18 @@ func (w *world) quiet() (out []faulttest.Violation) {
 	return out
 }
 
-// check settles, reads everything back and gives what must not be.
-func (w *world) check() []faulttest.Violation {
+// judge settles, reads everything back and gives what must not be.
+func (w *world) judge() ([]faulttest.Violation, faulttest.Counts) {
 	w.t.Helper()
 	w.settle()
 	out, counts := faulttest.Check(w.feed, w.ledger, w.sink(), w.held())
-	out = append(out, w.quiet()...)
+	return append(out, w.quiet()...), counts
+}
+
+// check is judge, for the report.
+func (w *world) check() []faulttest.Violation {
+	w.t.Helper()
+	out, counts := w.judge()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	run := &faulttest.Run{
