@@ -102,7 +102,7 @@ func TestFraming(t *testing.T) {
 // 6. A frame without an end and one that trickles end their connection with
 // bounded memory, and the good connection beside them goes on.
 func TestEndlessFrames(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 1, Messages: 10}, faulttest.Scale{Senders: 1, Messages: 200}), func(w *world) {
+	alone(t, scale(faulttest.Scale{Senders: 1, Messages: 10}, faulttest.Scale{Senders: 1, Messages: 200}), func(w *world) {
 		w.plan.MaxFrame, w.plan.FrameTimeout, w.plan.Connections = 256<<10, 400*time.Millisecond, 4096
 		w.start()
 		good, before := w.call(), heap()

@@ -171,18 +171,17 @@ func TestRedis(t *testing.T) {
 			}
 		}
 	}
-	var slow atomic.Bool
 	faults := map[string][2]func(w *world){
 		"gone":     {func(w *world) { w.redis.Close() }, func(w *world) { _ = w.redis.Restart() }},
 		"flushed":  {func(w *world) { w.redis.FlushAll() }, func(w *world) { w.redis.FlushAll() }},
 		"failing":  {func(w *world) { w.redis.SetError("LOADING") }, func(w *world) { w.redis.SetError("") }},
 		"poisoned": {poison, poison},
-		"slow":     {func(*world) { slow.Store(true) }, func(*world) { slow.Store(false) }},
+		"slow":     {func(w *world) { w.slow.Store(true) }, func(w *world) { w.slow.Store(false) }},
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			each(t, scale(faulttest.Scale{Senders: 4, Messages: 15}, usual()), func(w *world) {
-				w.plan.Filter = func(f pipelines.EarlyFilter) pipelines.EarlyFilter { return slowFilter{f, &slow} }
+				w.plan.Filter = func(f pipelines.EarlyFilter) pipelines.EarlyFilter { return slowFilter{f, &w.slow} }
 				w.start()
 				n := w.feed.Count()
 				breaks := at(n/4, func() { fault[0](w); w.fault(); w.ledger.Phase("during") })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,7 +246,9 @@ func TestPlantedInTheStream(t *testing.T) {
 			want   string
 		}{
 			"lost": {func(l []faulttest.Delivery) []faulttest.Delivery { return l[:len(l)-5] }, faulttest.NoLoss},
-			"gap":  {func(l []faulttest.Delivery) []faulttest.Delivery { return l[1:] }, faulttest.Order},
+			"gap": {func(l []faulttest.Delivery) []faulttest.Delivery { // every record that changed has a second version
+				return slices.DeleteFunc(l, func(d faulttest.Delivery) bool { return bytes.Contains(d.Value, []byte(`"version":1,`)) })
+			}, faulttest.Order},
 			"swapped": {func(l []faulttest.Delivery) []faulttest.Delivery {
 				for i, j := 0, len(l)-1; i < j; i, j = i+1, j-1 {
 					l[i], l[j] = l[j], l[i]

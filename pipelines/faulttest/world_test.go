@@ -79,6 +79,7 @@ type world struct {
 	redis   *miniredis.Miniredis
 	plan    plan
 	logs    logBuffer
+	slow    atomic.Bool // Redis answers nobody
 	began   time.Time
 
 	mu       sync.Mutex
@@ -107,8 +108,17 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// each runs a fault test -times times, each with a seed of its own.
+// each runs a fault test -times times, each with a seed of its own, beside
+// others in the short form: the full one measures.
 func each(t *testing.T, size faulttest.Scale, test func(w *world)) {
+	if !*long {
+		t.Parallel()
+	}
+	alone(t, size, test)
+}
+
+// alone is each for a test that measures memory.
+func alone(t *testing.T, size faulttest.Scale, test func(w *world)) {
 	first := cmp.Or(*seedFlag, uint64(time.Now().UnixNano())%1_000_000)
 	for n := range *times {
 		seed := first + uint64(n)
