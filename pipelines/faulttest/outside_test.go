@@ -297,9 +297,9 @@ func TestClock(t *testing.T) {
 		skewed.plan.Clock = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
-			skewed.faults++
 			return noon.Add(time.Duration(skewed.random.IntN(4*3600)-2*3600) * time.Second)
 		}
+		skewed.fault()
 		skewed.start()
 		skewed.drive(nil)
 		skewed.drive(nil)
