@@ -155,6 +155,25 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// A message with the bytes of a frame in it is not sent: it would arrive as
+// another.
+func TestClientKeepsFramesWhole(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, nil)
+	c, err := mllp.Dial(t.Context(), address, nil, 20*time.Second)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	for _, bad := range []string{"\x0b", "\x1c\r", "\x1c\r\x0bMSH|^~\\&|A|B|||||ADT^A08|2|P|2.5\r"} {
+		_, err := c.Send(t.Context(), []byte(adt("C1")+"NTE|1||a"+bad+"b\r"))
+		require.ErrorIs(t, err, mllp.ErrFramed)
+	}
+	_, err = c.Send(t.Context(), []byte(adt("C2")+"\x1c"))
+	require.ErrorIs(t, err, mllp.ErrFramed)
+	_, err = c.Send(t.Context(), []byte(adt("C3")+"NTE|1||a\x1cb\r"))
+	require.NoError(t, err, "an end block alone ends nothing")
+	require.Len(t, in.messages(), 1)
+}
+
 // What stands behind a frame in the same piece keeps its answer from nobody: a
 // line feed, blanks, or the beginning of the next frame.
 func TestAnswerDoesNotWait(t *testing.T) {
