@@ -517,6 +517,9 @@ func (f *fold) follow(s *state, was string) error {
 	if redirect(s.resource, refs) {
 		s.raw = nil
 	}
+	if s.kind == Charge { // a credit may come under the survivor
+		return f.listPrints(s)
+	}
 	return nil
 }
 
