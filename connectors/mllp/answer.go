@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -42,28 +43,59 @@ func (a *answerer) handle(raw []byte) error {
 		}
 		return nil
 	}
+	if !hl7v2.IsBatch(raw) {
+		return a.each(raw)
+	}
+	if bytes.Count(raw, []byte("\rMSH"))+bytes.Count(raw, []byte("\nMSH")) > mostInBatch {
+		a.reject(raw, "207", "too many messages in one batch; send it in parts")
+		return nil
+	}
 	items, err := hl7v2.SplitAll(raw)
 	var count *hl7v2.BatchCountError
 	if errors.As(err, &count) || len(items) == 0 { // cut short on its way: none is taken, all may be sent again
 		a.reject(raw, "207", "the batch does not hold what its trailer counts; send it again whole")
 		return nil
 	}
-	a.held = items[0].Batch != nil
+	a.held = true
 	defer func() { a.held = false }()
 	var acks [][]byte
 	for _, item := range items {
 		acks = append(acks, a.message(item.Raw)...)
 	}
-	if items[0].Batch != nil {
-		if answer := hl7v2.BuildBatchAck(items[0].Batch, acks, a.conn.server.answers.next(), time.Now()); answer != nil {
-			a.out = appendFrame(a.out, answer)
-		}
-		return nil
-	}
-	for _, ack := range acks {
-		a.out = appendFrame(a.out, ack)
+	if answer := hl7v2.BuildBatchAck(items[0].Batch, acks, a.conn.server.answers.next(), time.Now()); answer != nil {
+		a.out = appendFrame(a.out, answer)
 	}
 	return nil
+}
+
+// The bounds of what stands ready at once.
+const (
+	mostInBatch = 10_000   // messages of a batch, which is answered as one
+	mostReady   = 64 << 10 // bytes of answers
+)
+
+// each takes messages that stand in one frame without a batch around, one by
+// one.
+func (a *answerer) each(raw []byte) error {
+	messages := hl7v2.NewSplitter(bytes.NewReader(raw)).Limit(len(raw))
+	for {
+		item, err := messages.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			a.reject(raw, "207", "the messages of a frame cannot be told apart")
+			return nil
+		}
+		for _, ack := range a.message(item.Raw) {
+			a.out = appendFrame(a.out, ack)
+		}
+		if len(a.out) > mostReady {
+			if err := a.flush(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // several says whether a frame holds a second message without a batch around.

@@ -25,6 +25,7 @@ const (
 const (
 	noiseLimit   = 64
 	garbageLimit = 4096
+	emptyFrame   = 3 // bytes of a frame without a message
 )
 
 // endPatience is how long the carriage return behind an end block may take:
@@ -55,6 +56,7 @@ type frames struct {
 	deadline deadliner
 	noticed  func(reason string, bytes int) // what was skipped
 	garbage  int
+	told     map[string]bool        // what was skipped and said once
 	partial  []byte                 // of a frame that is too long
 	room     func() (func(), error) // waits for room for a large frame; nil: there is always
 	leave    func()                 // gives the room back that the last frame took
@@ -81,18 +83,6 @@ func (f *frames) done() {
 		f.leave()
 		f.leave = nil
 	}
-}
-
-// another says whether a further frame has been read whole: its answer may go
-// out with the last one's. Anything less must not keep an answer back: senders
-// that put a line feed behind their frame wait for it.
-func (f *frames) another() bool {
-	buffered, err := f.r.Peek(f.r.Buffered())
-	if err != nil {
-		return false
-	}
-	at := bytes.IndexByte(buffered, startBlock)
-	return at >= 0 && bytes.IndexByte(buffered[at:], endBlock) > 0
 }
 
 // next gives the bytes of the next message, the caller's to keep. io.EOF: the
@@ -139,11 +129,19 @@ func (f *frames) next() ([]byte, error) {
 		}
 		if ended {
 			data = data[:len(data)-1]
-			if len(data) == 0 {
-				f.noticed("an empty frame", 0)
-				return f.next()
+			if len(data) > 0 {
+				return data, nil
 			}
-			return data, nil
+			f.once("an empty frame", 0)
+			if err := f.waste(emptyFrame); err != nil {
+				return nil, err
+			}
+			if err := f.start(); err != nil {
+				return nil, err
+			}
+			if err := f.deadline(f.frame); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
@@ -158,7 +156,7 @@ func (f *frames) start() error {
 		if garbage > 0 {
 			f.noticed("bytes outside a frame", garbage)
 		} else if noise > 0 {
-			f.noticed("noise between frames", noise)
+			f.once("noise between frames", noise)
 		}
 	}()
 	for {
@@ -175,10 +173,30 @@ func (f *frames) start() error {
 			}
 		}
 		garbage++
-		if f.garbage++; f.garbage > garbageLimit {
-			return &FrameError{Reason: "too much outside of frames", Bytes: f.garbage}
+		if err := f.waste(1); err != nil {
+			return err
 		}
 	}
+}
+
+// waste counts what is no message.
+func (f *frames) waste(bytes int) error {
+	if f.garbage += bytes; f.garbage > garbageLimit {
+		return &FrameError{Reason: "too much outside of frames", Bytes: f.garbage}
+	}
+	return nil
+}
+
+// once says of a connection what it does with every frame once.
+func (f *frames) once(what string, bytes int) {
+	if f.told[what] {
+		return
+	}
+	if f.told == nil {
+		f.told = map[string]bool{}
+	}
+	f.told[what] = true
+	f.noticed(what, bytes)
 }
 
 // ended says whether the end block just read ends the frame: before a carriage

@@ -231,18 +231,16 @@ func (c *conn) run(ctx context.Context) {
 		c.ended(fmt.Errorf("TLS: %w", err))
 		return
 	}
-	f := newFrames(c.conn, cfg.MaxFrame, cfg.IdleTimeout, cfg.FrameTimeout, c.deadline, func(reason string, bytes int) {
+	a := answerer{conn: c, ctx: ctx}
+	f := newFrames(&asker{conn: c.conn, before: a.flush}, cfg.MaxFrame, cfg.IdleTimeout, cfg.FrameTimeout, c.deadline, func(reason string, bytes int) {
 		cfg.Log.Warn("mllp framing", "source", cfg.Name, "peer", c.peer, "what", reason, "bytes", bytes)
 	})
 	f.room = func() (func(), error) { return cfg.Room.Take(ctx, int64(cfg.MaxFrame)) }
 	defer f.done()
-	a := answerer{conn: c, ctx: ctx}
 	for {
 		raw, err := f.next()
 		if err == nil {
-			if err = a.handle(raw); err == nil && !f.another() {
-				err = a.flush()
-			}
+			err = a.handle(raw)
 		} else if errors.Is(err, errTooLong) {
 			a.reject(f.partial, "104", errTooLong.Error())
 		}
@@ -254,6 +252,21 @@ func (c *conn) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// An asker sends the answers that stand ready before it waits for the network, so
+// that a pipelined sender gets many at once, and nobody waits for what the sender
+// has not sent.
+type asker struct {
+	conn   net.Conn
+	before func() error
+}
+
+func (a *asker) Read(p []byte) (int, error) {
+	if err := a.before(); err != nil {
+		return 0, err
+	}
+	return a.conn.Read(p) //nolint:wrapcheck // io.EOF and time-outs are the caller's to tell apart
 }
 
 // handshake does what TLS needs before the first frame, within the time of a

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -332,6 +333,34 @@ func TestBatch(t *testing.T) {
 	require.Equal(t, 1, frames(t, address, frame(both)), "one batch of acknowledgements")
 	acks = exchange(t, address, frame(adt("4")+adt("5")))
 	require.Len(t, acks, 2, "two messages in a frame are two messages")
+}
+
+// A frame of many messages is answered as they are taken; a batch, which has one
+// answer, has a bound.
+func TestManyInOneFrame(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, func(c *mllp.Config) { c.MaxFrame = 4 << 20 })
+	acks := exchange(t, address, frame(strings.Repeat(adt("1"), 3000)))
+	require.Len(t, acks, 3000)
+	acks = exchange(t, address, frame("BHS|^~\\&|EPIC|NORTH|LIAISON|NORTH|20260310||||B1\r"+strings.Repeat("MSH|^~\\&\r", 10_001)+"BTS|10001\r"))
+	require.Len(t, acks, 1)
+	require.NotEqual(t, hl7v2.AckCode("AA"), acks[0].Code)
+	require.Len(t, in.messages(), 3000)
+}
+
+// A peer that sends empty frames without end loses its connection, and nobody
+// else anything.
+func TestEmptyFrames(t *testing.T) {
+	address, _ := serve(t, &intake{}, nil)
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	for empty := []byte(strings.Repeat("\x0b\x1c\r", 64<<10)); err == nil; {
+		_, err = c.Write(empty)
+	}
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, c.Close())
+	require.Len(t, exchange(t, address, "\x0b\x1c\r"+frame(adt("1"))), 1)
 }
 
 // frames counts the frames of an answer.
