@@ -119,6 +119,7 @@ func decodeState(data []byte) (*state, error) {
 	}
 	if s.resource != nil {
 		s.resource.Name = ""
+		trace(s.resource, n.Str("origins"))
 	}
 	return s, nil
 }
@@ -150,6 +151,8 @@ func (s *state) encode(text []byte) []byte {
 	field("raw", string(s.raw))
 	field("ties", s.ties.text())
 	field("once", encodeOnce(s.once))
+	dst = append(dst, `"origins":"`...)
+	dst = append(appendOrigins(dst, s.resource), '"', ',') // which need no escapes
 	slices.SortFunc(s.stamps, func(a, b sender) int { return strings.Compare(a.name, b.name) })
 	dst = append(dst, `"stamps":[`...)
 	for i := range s.stamps {
@@ -290,6 +293,9 @@ const wholeResource = "*"
 func covers(whole, part string) bool {
 	if whole == wholeResource {
 		return part[0] != '@'
+	}
+	if part[0] == '_' { // what extends a primitive goes with it
+		return part[1:] == whole
 	}
 	return len(part) > len(whole) && (part[len(whole)] == '.' || part[len(whole)] == ':') && part[:len(whole)] == whole
 }

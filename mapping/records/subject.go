@@ -131,7 +131,7 @@ func (it *Item) onto(survivor *state) {
 		for i := range survivor.ties.From {
 			for _, text := range survivor.ties.From[i].Identifiers {
 				if id, err := fhir.ParseJSON([]byte(text)); err == nil {
-					put(n, "identifier:"+about("identifier", id), nil)
+					put(n, about("identifier", id).path("identifier"), nil)
 				}
 			}
 		}
