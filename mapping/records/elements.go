@@ -21,9 +21,10 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		for _, g := range groups(s.resource) {
 			s.note(it.order(st, g.path), g.path)
 		}
-		for _, path := range it.Deletes {
-			s.note(st, path)
+		for _, path := range it.Deletes { // what a reopened visit says of its end
+			s.remove(s.resource, st, path)
 		}
+		s.resource.Prune()
 		if it.Action == Snapshot {
 			s.note(st, wholeResource)
 		}
