@@ -17,6 +17,8 @@ type Folder struct {
 	young, old map[string]*state
 	scratch    []byte
 	free       [][]byte // payloads that were given back
+	own        Change   // a copy of the change under way, and its items
+	items      []Item
 }
 
 const mostFree = 64 // payloads that are kept to write into again
@@ -162,7 +164,9 @@ func (f *fold) put(key, value []byte) {
 // Fold applies a change to the state behind the view. It is pure: the same
 // state and change give the same effects.
 func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
-	run := f.fold(v, c)
+	f.own, f.items = *c, append(f.items[:0], c.Items...)
+	f.own.Items = f.items
+	run := f.fold(v, &f.own)
 	if err := run.change(); err != nil {
 		return nil, err
 	}
@@ -233,7 +237,7 @@ func (f *fold) onlyNew() error {
 		}
 		is := func(n *fhir.Node) bool { return n != nil && n.ResourceType()+"/"+n.ID() == ref }
 		f.c.Items = slices.DeleteFunc(f.c.Items, func(it Item) bool { return is(it.Resource) })
-		f.c.Related = slices.DeleteFunc(f.c.Related, is)
+		f.c.Related = slices.DeleteFunc(slices.Clone(f.c.Related), is)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -56,7 +57,7 @@ func prepare(it *Item) {
 	switch it.Kind {
 	case Encounter:
 		if it.Event == "reopened" { // A13 (HL7 v2.5.1 §3.3.13): the visit goes on
-			it.Deletes = append(it.Deletes, "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
+			it.Deletes = append(slices.Clone(it.Deletes), "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
 		}
 		if it.Trigger == "A26" {
 			it.Resource = withoutReserved(it.Resource)

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -58,6 +59,7 @@ func (f *fold) rekey() error {
 		}
 		it.onto(survivor)
 	}
+	f.c.Related = slices.Clone(f.c.Related)
 	for i, n := range f.c.Related {
 		n = n.Clone()
 		redirect(n, moved)
