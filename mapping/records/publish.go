@@ -85,7 +85,6 @@ type context struct {
 // resource that a reschedule releases), and what those refer to, from the
 // message or from what is held.
 func (f *fold) related(of *resource, v *version) (*context, error) {
-	const most = 64
 	seen := map[string]bool{of.node.ResourceType() + "/" + of.node.ID(): true}
 	queue := append([]string(nil), of.refers()...)
 	for i := range v.changed {
@@ -94,7 +93,7 @@ func (f *fold) related(of *resource, v *version) (*context, error) {
 		}
 	}
 	out := &context{labels: labels(nil, of.node)}
-	for len(queue) > 0 && len(out.texts) < most {
+	for len(queue) > 0 {
 		ref := queue[0]
 		queue = queue[1:]
 		if seen[ref] {
