@@ -138,6 +138,9 @@ func eventOf(s *state, v *version) string {
 			if name = s.label(); name == "" || !v.born && name == v.previous {
 				name = "updated"
 			}
+			if name == "updated" && v.corrected {
+				name = "corrected"
+			}
 		}
 	case Charge:
 		if name = v.it.Event; name == "" {
@@ -258,7 +261,7 @@ func corrects(s *state, v *version) bool {
 	}
 	switch s.kind {
 	case Result:
-		return s.label() == "corrected" || s.label() == "amended" || s.label() == "entered-in-error" && v.previous != "entered-in-error"
+		return v.corrected || s.label() == "corrected" || s.label() == "amended" || s.label() == "entered-in-error" && v.previous != "entered-in-error"
 	case Charge:
 		return true
 	default:

@@ -25,6 +25,8 @@ type feed struct {
 	state  records.Memory
 	check  *recordstest.Checker
 	n      uint64
+
+	entries []tables.Entry // of the last message
 }
 
 // loaded are the tables, for all feeds.
@@ -51,6 +53,7 @@ func (f *feed) send(segments ...string) []*records.Record {
 		Source: "adt", Location: zone, Received: received().Add(time.Duration(f.n) * time.Second), Journal: f.n, SHA256: hex.EncodeToString(sum[:]),
 	})
 	require.NoError(f.t, err)
+	f.entries = result.Entries
 	effects, err := f.folder.Fold(f.state, result.Change)
 	require.NoError(f.t, err)
 	f.state.Apply(effects)
