@@ -92,3 +92,25 @@ func TestEveryResourceIsCarried(t *testing.T) {
 		}
 	}
 }
+
+// Two charges of one number in a message are two, and say so; the message again
+// is the same two.
+func TestTwoChargesOfOneNumber(t *testing.T) {
+	f := newFeed(t)
+	send := func(minute int) []*records.Record {
+		line := func(n, code, amount string) string {
+			return "FT1|" + n + "|T1||20260310|20260310|CG|" + code + "^x^L|||1|" + amount
+		}
+		return f.send(header("DFT^P03", minute), "PID|1||100^^^ALDER^MR||Doe^Jo|||||||||||||AC1^^^ALDER", line("1", "80053", "120.50"), line("2", "85025", "40.00"))
+	}
+	var codes string
+	for _, r := range send(0) {
+		if r.Kind == records.Charge {
+			codes += string(r.Resource)
+			require.Contains(t, strings.Join(r.Quality.Warnings, " "), "repeated-number")
+		}
+	}
+	require.Contains(t, codes, "80053")
+	require.Contains(t, codes, "85025")
+	require.Nil(t, of(send(10), records.Charge))
+}
