@@ -27,6 +27,7 @@ type Node struct {
 	Kind   Kind
 	Sorted bool   // its fields, and all below, stand in FHIR's order: Tidy has nothing to do
 	Order  uint16 // of an object's field: what Schema.Order gave for it, or 0
+	From   Origin // of a list's entry: the field that it was made of, or 0
 	Name   string // the field's name in its parent object
 	Text   string // a string unescaped, a number or boolean as its literal
 	Kids   []*Node
@@ -119,7 +120,7 @@ func (a *Arena) Node(kind Kind, text string) *Node {
 		return &Node{Kind: kind, Text: text}
 	}
 	n := a.own.next()
-	n.Kind, n.Sorted, n.Order, n.Name, n.Text, n.Kids, n.fixed = kind, false, 0, "", text, n.Kids[:0], nil
+	n.Kind, n.Sorted, n.Order, n.From, n.Name, n.Text, n.Kids, n.fixed = kind, false, 0, 0, "", text, n.Kids[:0], nil
 	return n
 }
 
@@ -297,7 +298,7 @@ func (n *Node) shares() bool { return n.fixed != nil && len(n.fixed.references) 
 
 // Shallow copies a value but not what is below it.
 func (n *Node) Shallow() *Node {
-	return &Node{Kind: n.Kind, Order: n.Order, Name: n.Name, Text: n.Text, Kids: append([]*Node(nil), n.Kids...)}
+	return &Node{Kind: n.Kind, Order: n.Order, From: n.From, Name: n.Name, Text: n.Text, Kids: append([]*Node(nil), n.Kids...)}
 }
 
 // size counts the nodes of a tree, and the pointers to them.
@@ -326,7 +327,7 @@ type copier struct {
 func (c *copier) copy(n *Node, top bool) *Node {
 	to := &c.nodes[0]
 	c.nodes = c.nodes[1:]
-	to.Kind, to.Order, to.Name, to.Text = n.Kind, n.Order, n.Name, n.Text
+	to.Kind, to.Order, to.From, to.Name, to.Text = n.Kind, n.Order, n.From, n.Name, n.Text
 	if !top && n.shares() {
 		to.Kids, to.fixed = n.Kids, n.fixed
 		return to

@@ -1,6 +1,8 @@
 package records
 
 import (
+	"cmp"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -94,20 +96,33 @@ func extension(n *fhir.Node, name string) *fhir.Node {
 	return nil
 }
 
-// amountOf is the extended price (FT1-11), else quantity and unit price,
-// without a sign: feeds send a credit's with and without one.
+// amountOf is the extended price (FT1-11), else quantity times unit price, as a
+// number without a sign: feeds send a credit's with and without one, and 10.00
+// for 10. "" where there is none.
 func amountOf(n *fhir.Node) string {
-	amount := n.Str("priceOverride.value")
-	if amount == "" {
-		if price := extension(n, "unit-price").Str("valueMoney.value"); price != "" {
-			amount = price + "x" + strings.TrimPrefix(n.Str("quantity.value"), "-")
-		}
+	if amount, ok := decimal(n.Str("priceOverride.value")); ok {
+		return amount.RatString()
 	}
-	amount = strings.TrimLeft(amount, "-+")
-	if whole, fraction, ok := strings.Cut(amount, "."); ok && !strings.Contains(fraction, "x") {
-		amount = strings.TrimSuffix(whole+"."+strings.TrimRight(fraction, "0"), ".")
+	price, ok := decimal(extension(n, "unit-price").Str("valueMoney.value"))
+	if !ok {
+		return ""
 	}
-	return amount
+	if quantity, ok := decimal(n.Str("quantity.value")); ok {
+		price.Mul(price, quantity)
+	}
+	return price.RatString()
+}
+
+// decimal reads a decimal without its sign; one with an exponent is none.
+func decimal(text string) (*big.Rat, bool) {
+	if text == "" || len(text) > 64 || strings.ContainsAny(text, "eE/_") {
+		return nil, false
+	}
+	n, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return nil, false
+	}
+	return n.Abs(n), true
 }
 
 // reversals brings the message's credits and the charges that they take back
@@ -127,7 +142,7 @@ func (f *fold) reversals() error {
 	}
 	for i := 0; i < len(f.pending); i++ { // reverse pends more
 		p := f.pending[i]
-		if p.s.kind != Charge || p.v.event != "" || p.s.ties != nil {
+		if p.s.kind != Charge || p.v.event != "" || p.s.partner() != nil {
 			continue
 		}
 		switch transactionOf(p.s.resource) {
@@ -175,42 +190,41 @@ func (f *fold) list(key []byte, name string) error {
 	return nil
 }
 
-// reverse looks for the other side of a charge or credit: one that both name
-// and of the same amount before one of another amount, and by likeness one of
-// an earlier message before one of this.
+// partner is the other side of a reversal, nil where there is none.
+func (s *state) partner() *Key {
+	if s.ties == nil {
+		return nil
+	}
+	return cmp.Or(s.ties.Reverses, s.ties.ReversedBy)
+}
+
+// reverse looks for the other side of a charge or credit: one that both name,
+// of the same amount before one of another, else one that is like it.
 func (f *fold) reverse(p *pending, other string) error {
 	for _, mark := range prints(p.s) {
-		listed, err := f.get(chargeKey(mark.text))
+		members, err := f.alike(mark)
 		if err != nil {
 			return err
 		}
-		var second *state
-		for key := range strings.SplitSeq(string(listed), "\n") {
-			if key == p.s.key.String() {
-				continue
-			}
-			s, err := f.load(Charge, key)
-			if err != nil {
-				return err
-			}
-			if s == nil || s == p.s {
-				continue
-			}
-			f.unchanged(s)
-			if !matches(p.s, s, mark, other) {
-				continue
-			}
-			q := f.changes[string(recordKey(Charge, key))]
-			if mark.strong && amountOf(s.resource) == amountOf(p.s.resource) || !mark.strong && (q == nil || !q.v.born) {
-				f.tieCharges(p.s, s, other)
+		if !mark.strong {
+			if f.pair(p, members); p.s.partner() != nil {
 				return nil
 			}
-			if second == nil {
-				second = s
+			continue
+		}
+		var found *state
+		for _, s := range members {
+			if s.partner() == nil && transacts(s, other) && p.s.names(s) && (found == nil || amountOf(found.resource) != amountOf(p.s.resource) && amountOf(s.resource) == amountOf(p.s.resource)) {
+				found = s
 			}
 		}
-		if second != nil {
-			f.tieCharges(p.s, second, other)
+		if found != nil {
+			charge, credit := found, p.s
+			if other == "CD" {
+				charge, credit = p.s, found
+			}
+			f.partners(charge, credit)
+			f.partners(credit, charge)
 			return nil
 		}
 	}
@@ -220,31 +234,120 @@ func (f *fold) reverse(p *pending, other string) error {
 	return nil
 }
 
-// matches says whether s can be the other side: of the other kind, not taken
-// yet, for the same service, and by likeness alone only a charge that its
-// sender sent before the credit.
-func matches(mine, s *state, mark print, other string) bool {
-	kind := transactionOf(s.resource)
-	if s.ties != nil || kind != other && (other != "CG" || kind != "") {
+// transacts says whether a charge is of a kind; one of no kind is a charge.
+func transacts(s *state, kind string) bool {
+	is := transactionOf(s.resource)
+	return is == kind || is == "" && kind == "CG"
+}
+
+// alike gives the charges and credits of a print, the oldest first.
+func (f *fold) alike(mark print) ([]*state, error) {
+	listed, err := f.get(chargeKey(mark.text))
+	if err != nil || listed == nil {
+		return nil, err
+	}
+	var out []*state
+	for key := range strings.SplitSeq(string(listed), "\n") {
+		s, err := f.load(Charge, key)
+		if err != nil {
+			return nil, err
+		}
+		if s == nil {
+			continue
+		}
+		f.unchanged(s)
+		if slices.Contains(prints(s), mark) { // corrections may have changed it
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *state) int {
+		return cmp.Or(strings.Compare(a.first(), b.first()), strings.Compare(a.key.String(), b.key.String()))
+	})
+	return out, nil
+}
+
+// names says whether two charges that bear one number are about one service: not
+// two of other facilities or accounts, whose numbers may be the same.
+func (s *state) names(other *state) bool {
+	differ := func(one, two string) bool { return one != two && one != "" && two != "" }
+	if differ(s.resource.Str("code.coding[0].code"), other.resource.Str("code.coding[0].code")) ||
+		differ(s.shown().Str("account[0].reference"), other.shown().Str("account[0].reference")) {
 		return false
 	}
-	if mark.strong {
-		if !slices.ContainsFunc(mine.owners(), func(owner string) bool { return slices.Contains(s.owners(), owner) }) {
-			return false // it was the survivor's before an unmerge
+	referred := extension(s.resource, "reverses") != nil || extension(other.resource, "reverses") != nil
+	return referred || !differ(s.facility(), other.facility())
+}
+
+// facility is who gave a charge its number: the key's authority, else the
+// facility that sent it.
+func (s *state) facility() string {
+	if s.key.Assigner != "" || len(s.stamps) == 0 {
+		return s.key.Assigner
+	}
+	name := s.stamps[0].name
+	return name[strings.LastIndexByte(name, '|')+1:]
+}
+
+// pair brings charges and credits that are alike together: each credit, the
+// oldest first, takes back the oldest charge that it can. So which of several is
+// taken back does not depend on when they came.
+func (f *fold) pair(p *pending, members []*state) {
+	is := map[string]*state{}
+	for _, s := range members {
+		is[s.key.String()] = s
+	}
+	wanted := map[*state]*state{}
+	free := slices.DeleteFunc(slices.Clone(members), func(s *state) bool {
+		to := s.partner()
+		return to != nil && (is[to.String()] == nil || shareNumber(s, is[to.String()]))
+	})
+	for _, credit := range free {
+		if transactionOf(credit.resource) != "CD" {
+			continue
 		}
-		one, two := mine.resource.Str("code.coding[0].code"), s.resource.Str("code.coding[0].code")
-		return one == two || one == "" || two == ""
+		for _, charge := range free {
+			if transacts(charge, "CG") && wanted[charge] == nil && charge.precedes(credit, p) {
+				wanted[charge], wanted[credit] = credit, charge
+				break
+			}
+		}
 	}
-	charge, credit := s, mine
-	if other == "CD" {
-		charge, credit = mine, s
+	for _, s := range free {
+		f.partners(s, wanted[s])
 	}
+}
+
+// shareNumber says whether two charges are together by name.
+func shareNumber(a, b *state) bool {
+	for _, mark := range prints(a) {
+		if mark.strong && slices.Contains(prints(b), mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// precedes says whether a credit may take back this charge by likeness alone:
+// one that its sender sent before; of another sender one that was there first.
+func (s *state) precedes(credit *state, p *pending) bool {
 	for i := range credit.stamps {
-		if from := charge.heard(credit.stamps[i].name); from != nil {
+		if from := s.heard(credit.stamps[i].name); from != nil {
 			return from.first() <= credit.stamps[i].first()
 		}
 	}
-	return other == "CG"
+	to := credit.partner()
+	return p.s == credit || to != nil && to.String() == s.key.String()
+}
+
+// first is the order of the oldest message of a record whose elements still stand.
+func (s *state) first() string {
+	first := ""
+	for i := range s.stamps {
+		if order := s.stamps[i].first(); first == "" || order < first {
+			first = order
+		}
+	}
+	return first
 }
 
 // first is the order of the oldest message whose elements still stand.
@@ -258,26 +361,32 @@ func (s *sender) first() string {
 	return first
 }
 
-// tieCharges writes on both sides what the reversal is.
-func (f *fold) tieCharges(mine, s *state, other string) {
-	charge, credit := s, mine
-	if other == "CD" {
-		charge, credit = mine, s
+// partners writes on one side of a reversal what the other is; nil: none any more.
+func (f *fold) partners(s, other *state) {
+	to := s.partner()
+	if other == nil && to == nil || other != nil && to != nil && to.String() == other.key.String() {
+		return
 	}
-	for _, side := range [...]*state{charge, credit} {
-		delete(f.states, string(recordKey(Charge, side.key.String()))) // it is going to change
+	delete(f.states, string(recordKey(Charge, s.key.String()))) // it is going to change
+	v := version{it: &Item{Kind: Charge, Key: s.key}, before: s.shown(), previous: s.label(), told: true}
+	next := ties{}
+	if s.ties != nil {
+		next = *s.ties
 	}
-	partly := amountOf(charge.resource) != amountOf(credit.resource)
-	for _, side := range [...]*state{charge, credit} {
-		v := version{it: &Item{Kind: Charge, Key: side.key}, before: side.shown(), previous: side.label(), told: true}
+	next.Reverses, next.ReversedBy, next.Partly = nil, nil, false
+	if other != nil {
+		partly := amountOf(s.resource) != amountOf(other.resource)
 		if partly {
 			v.warnings = []string{"reversal-of-another-amount"}
 		}
-		if side == charge {
-			side.ties = &ties{ReversedBy: &credit.key, Partly: partly}
+		if transactionOf(s.resource) == "CD" {
+			next.Reverses = new(other.key)
 		} else {
-			side.ties = &ties{Reverses: &charge.key}
+			next.ReversedBy, next.Partly = new(other.key), partly
 		}
-		f.pend(side, v)
 	}
+	if s.ties = &next; next.empty() {
+		s.ties = nil
+	}
+	f.pend(s, v)
 }

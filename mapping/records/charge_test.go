@@ -1,12 +1,15 @@
 package records_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/records/recordstest"
 )
 
 // A charged is one financial transaction in plain words.
@@ -158,4 +161,72 @@ func TestOtherTransactions(t *testing.T) {
 	}
 	require.Equal(t, "billable", w.lastOf(records.Charge, "T1/CG").State)
 	w.holds()
+}
+
+// The credit of one facility, or of one account, takes back no charge of
+// another's that has the same number.
+func TestForeignCredit(t *testing.T) {
+	w := newWorld(t)
+	of := func(kind, facility, account, date string) records.Item {
+		it := charged{id: "1", kind: kind, code: "80053", date: date, amount: "120"}.item()
+		it.Key.Assigner = facility
+		it.Resource.SetString("id", fhir.ID("ChargeItem", facility, it.Key.ID))
+		it.Resource.Set("account", fhir.NewArray(fhir.NewObject().SetString("reference", account)))
+		return it
+	}
+	w.fold(change(1, "lab", 1, 1, patientItem(1), of("CG", "urn:lab", "Account/a1", "2026-03-10")))
+	w.fold(change(2, "clinic", 1, 1, patientItem(1), of("CD", "urn:clinic", "Account/a1", "2026-05-01")))
+	w.fold(change(3, "lab", 2, 1, patientItem(1), of("CD", "urn:lab", "Account/a2", "2026-05-01")))
+	for _, r := range w.events {
+		require.Nil(t, r.ReversedBy, r.Key)
+	}
+	w.holds()
+}
+
+// Quantity times unit price is a number: 2 of 10.00 are 2.0 of 10.0.
+func TestUnitPrice(t *testing.T) {
+	priced := func(kind, price, quantity string) records.Item {
+		it := charged{id: "T1", kind: kind, code: "80053", date: "2026-03-10", amount: "1"}.item()
+		it.Resource.Delete("priceOverride")
+		money := fhir.NewObject().Set("value", fhir.NewNumber(price))
+		it.Resource.Append("extension", fhir.NewObject().SetString("url", "https://liaison.health/fhir/StructureDefinition/unit-price").Set("valueMoney", money))
+		it.Resource.Set("quantity", fhir.NewObject().Set("value", fhir.NewNumber(quantity)))
+		return it
+	}
+	for _, credit := range [][2]string{{"10.0", "2.0"}, {"-20", "1"}, {"0.1", "-200"}} {
+		w := newWorld(t)
+		w.fold(change(1, "a", 1, 1, patientItem(1), priced("CG", "10.00", "2")))
+		w.fold(change(2, "a", 2, 1, patientItem(1), priced("CD", credit[0], credit[1])))
+		require.Equal(t, "aborted", w.lastOf(records.Charge, "T1/CG").State)
+	}
+}
+
+// Which of several charges that are alike a credit takes back is the oldest
+// that it can, in whatever order they come.
+func TestAlikeInAnyOrder(t *testing.T) {
+	check := recordstest.New(t)
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 6).Draw(t, "messages")
+		kinds := make([]string, n)
+		var order []int
+		var charges []int
+		want := map[int]string{}
+		for i := range n {
+			kinds[i] = rapid.SampledFrom([]string{"CG", "CD"}).Draw(t, "kind")
+			if order = append(order, i); kinds[i] == "CG" {
+				charges, want[i] = append(charges, i), "billable"
+			} else if len(charges) > 0 {
+				want[charges[0]], charges = "aborted", charges[1:]
+			}
+		}
+		w := newWorldWith(t, check)
+		for _, i := range rapid.Permutation(order).Draw(t, "order") {
+			it := charged{id: fmt.Sprint("T", i), kind: kinds[i], code: "80053", date: "2026-03-10", amount: "10"}.item()
+			w.fold(change(i+1, "a", i+1, 1, patientItem(1), it))
+		}
+		w.holds()
+		for i, state := range want {
+			require.Equal(t, state, w.lastOf(records.Charge, fmt.Sprintf("T%d/CG", i)).State, i)
+		}
+	})
 }

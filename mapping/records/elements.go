@@ -21,9 +21,10 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		for _, g := range groups(s.resource) {
 			s.note(it.order(st, g.path), g.path)
 		}
-		for _, path := range it.Deletes {
-			s.note(st, path)
+		for _, path := range it.Deletes { // what a reopened visit says of its end
+			s.remove(s.resource, st, path)
 		}
+		s.resource.Prune()
 		if it.Action == Snapshot {
 			s.note(st, wholeResource)
 		}
@@ -31,9 +32,10 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		return
 	}
 	next := before.Shallow() // what stays is shared with the version before
-	touched := false
+	touched, traced := false, false
 	for _, g := range groups(it.Resource) {
-		touched = s.set(next, it, st, g) || touched
+		changed, moved := s.set(next, it, st, g)
+		touched, traced = touched || changed, traced || moved
 	}
 	if it.Action == Snapshot && s.newer(st, wholeResource) {
 		for _, g := range groups(before) {
@@ -47,31 +49,39 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		touched = s.remove(next, st, path) || touched
 	}
 	if !touched {
+		if traced {
+			s.resource = next
+		}
 		return
 	}
 	next.Prune()
 	s.raw, s.resource = it.Raw, next
 }
 
-// set takes one element group over.
-func (s *state) set(next *fhir.Node, it *Item, st Stamp, g element) bool {
+// set takes one element group over. It says whether that changes the group, and
+// whether it changes only which fields its entries are of.
+func (s *state) set(next *fhir.Node, it *Item, st Stamp, g element) (touched, traced bool) {
 	order := it.order(st, g.path)
 	if order != st && !s.yields(next, order, g.path) {
-		return false
+		return false, false
 	}
 	if !s.newer(order, g.path) {
-		return false
+		return false, false
 	}
-	touched := false
 	if absent := "_" + g.path; next.Get(absent) != nil && it.Resource.Get(absent) == nil {
 		next.Delete(absent)
 		touched = true
 	}
-	if !fhir.Equal(at(next, g.path), g.node) {
-		put(next, g.path, g.node.Clone())
-		touched = true
+	node, have := s.standing(order, g), at(next, g.path)
+	if !fhir.Equal(have, node) {
+		put(next, g.path, node.Clone())
+		return true, false
 	}
-	return touched
+	if !sameOrigins(have, node) {
+		put(next, g.path, node.Clone())
+		traced = true
+	}
+	return touched, traced
 }
 
 // yields says whether an element may take what no message says: it is absent,
@@ -93,32 +103,29 @@ func (s *state) yields(next *fhir.Node, weak Stamp, path string) bool {
 }
 
 // remove takes out what a message sets to `""`: the element, and those of its
-// parts that nothing newer has set.
+// parts that nothing newer has set; or of a list what one field made.
 func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 	if !s.newer(st, path) {
 		return false
 	}
-	touched := false
+	if list, field, ok := strings.Cut(path, ":"); ok {
+		return s.withdraw(next, st, list, fhir.ParseOrigin(field))
+	}
+	touched, parted := false, false
 	for _, g := range groups(next) {
-		if (g.path == path || covers(path, g.path)) && s.may(st, g.path) {
+		if g.path != path && !covers(path, g.path) {
+			continue
+		}
+		if parted = true; s.may(st, g.path) {
 			put(next, g.path, nil)
 			touched = true
 		}
 	}
-	if !touched && at(next, path) != nil && !grouped(path) {
+	if !parted && at(next, path) != nil { // a part of a group
 		put(next, path, nil)
 		touched = true
 	}
 	return touched
-}
-
-// grouped says whether an element is only ever set by its parts.
-func grouped(name string) bool {
-	switch name {
-	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant", "extension":
-		return true
-	}
-	return false
 }
 
 // order is the stamp under which an item sets an element: what the tables
@@ -151,145 +158,4 @@ func (it *Item) silent() bool {
 		}
 	}
 	return it.Kind == Encounter || it.Kind == Patient || it.Kind == Account
-}
-
-type element struct {
-	path string
-	node *fhir.Node
-}
-
-// groups are the parts of a resource that a message sets as one: its elements,
-// the parts of the elements that several messages fill bit by bit (period.end),
-// each identifier (identifier:system|value), and of the participants the
-// patient and the others (participant:patient), and the extensions of one URL
-// (extension:URL; what no rule took by its place too).
-func groups(n *fhir.Node) []element {
-	out := make([]element, 0, len(n.Kids)+4)
-	for _, k := range n.Kids {
-		switch k.Name {
-		case "resourceType", "id":
-		case "meta":
-			for _, sub := range k.Kids {
-				if sub.Name != "versionId" && sub.Name != "lastUpdated" {
-					out = append(out, element{path: "meta." + sub.Name, node: sub})
-				}
-			}
-		case "period", "hospitalization", "servicePeriod":
-			for _, sub := range k.Kids {
-				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
-			}
-		case "identifier", "participant", "extension":
-			if k.Kind != fhir.Array {
-				out = append(out, element{path: k.Name, node: k})
-				continue
-			}
-			out = parts(out, k)
-		default:
-			out = append(out, element{path: k.Name, node: k})
-		}
-	}
-	return out
-}
-
-// parts groups a list's entries by what they are about.
-func parts(out []element, list *fhir.Node) []element {
-	first := len(out)
-entries:
-	for _, item := range list.Kids {
-		path := list.Name + ":" + about(list.Name, item)
-		for i := first; i < len(out); i++ {
-			if out[i].path == path {
-				out[i].node.Kids = append(out[i].node.Kids, item)
-				continue entries
-			}
-		}
-		out = append(out, element{path: path, node: fhir.NewArray(item)})
-	}
-	return out
-}
-
-func about(list string, item *fhir.Node) string {
-	switch list {
-	case "identifier":
-		return item.Str("system") + "|" + item.Str("value")
-	case "extension":
-		if url := item.Str("url"); !strings.HasSuffix(url, "/v2-field") {
-			return url
-		}
-		return "v2-field|" + item.Str("extension[0].valueString")
-	}
-	if strings.HasPrefix(item.Str("actor.reference"), "Patient/") {
-		return "patient"
-	}
-	return "others"
-}
-
-// at reads an element group.
-func at(n *fhir.Node, path string) *fhir.Node {
-	if name, part, ok := strings.Cut(path, ":"); ok {
-		var found *fhir.Node
-		for _, item := range n.Get(name).Items() {
-			if about(name, item) == part {
-				if found == nil {
-					found = fhir.NewArray()
-				}
-				found.Kids = append(found.Kids, item)
-			}
-		}
-		return found
-	}
-	first, rest, nested := strings.Cut(path, ".")
-	n = n.Get(first)
-	if nested {
-		return n.Get(rest)
-	}
-	return n
-}
-
-// put writes an element group; nil deletes it. What it changes below n it
-// copies first.
-func put(n *fhir.Node, path string, v *fhir.Node) {
-	if name, part, ok := strings.Cut(path, ":"); ok {
-		putPart(n, name, part, v)
-		return
-	}
-	first, rest, nested := strings.Cut(path, ".")
-	if !nested {
-		n.Set(first, v)
-		return
-	}
-	child := n.Get(first)
-	switch {
-	case child != nil:
-		child = child.Shallow()
-	case v == nil:
-		return
-	default:
-		child = fhir.NewObject()
-	}
-	child.Set(rest, v)
-	n.Set(first, child)
-}
-
-func putPart(n *fhir.Node, name, part string, v *fhir.Node) {
-	list := fhir.NewArray()
-	placed := v == nil
-	for _, item := range n.Get(name).Items() {
-		if about(name, item) != part {
-			list.Kids = append(list.Kids, item)
-			continue
-		}
-		if !placed {
-			list.Kids = append(list.Kids, v.Kids...)
-			placed = true
-		}
-	}
-	if !placed {
-		list.Kids = append(list.Kids, v.Kids...)
-	}
-	if len(list.Kids) == 0 {
-		n.Delete(name)
-		return
-	}
-	n.Set(name, list)
 }

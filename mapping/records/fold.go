@@ -17,6 +17,8 @@ type Folder struct {
 	young, old map[string]*state
 	scratch    []byte
 	free       [][]byte // payloads that were given back
+	own        Change   // a copy of the change under way, and its items
+	items      []Item
 }
 
 const mostFree = 64 // payloads that are kept to write into again
@@ -99,6 +101,7 @@ type fold struct {
 	out     *Effects
 	written map[string][]byte
 	nodes   map[string]*resource // the message's resources by "Type/id"
+	related []*resource          // those of them that are no records, and are held
 	states  map[string]*state    // as last written or found unchanged
 	pending []*pending           // what the message makes of records, in its order
 	changes map[string]*pending  // the same by the record's key under the View
@@ -107,7 +110,7 @@ type fold struct {
 
 func (f *Folder) fold(v View, c *Change) *fold {
 	return &fold{
-		Folder: f, view: v, c: c, out: &Effects{}, written: map[string][]byte{}, nodes: make(map[string]*resource, len(c.Items)+len(c.Related)),
+		Folder: f, view: v, c: c, out: &Effects{}, written: make(map[string][]byte, 4*len(c.Items)+2*len(c.Related)), nodes: make(map[string]*resource, len(c.Items)+len(c.Related)),
 		states: map[string]*state{}, changes: make(map[string]*pending, len(c.Items)),
 	}
 }
@@ -118,6 +121,12 @@ type resource struct {
 	json       []byte
 	references []string
 	walked     bool
+	ref        string
+	related    bool // no record of its own
+	mark       mark
+	reached    *pending // the last record that was found to carry it
+	carrier    *pending // the first
+	record     *pending // whose resource it is
 }
 
 func (f *fold) text(r *resource) []byte {
@@ -162,7 +171,9 @@ func (f *fold) put(key, value []byte) {
 // Fold applies a change to the state behind the view. It is pure: the same
 // state and change give the same effects.
 func (f *Folder) Fold(v View, c *Change) (*Effects, error) {
-	run := f.fold(v, c)
+	f.own, f.items = *c, append(f.items[:0], c.Items...)
+	f.own.Items, f.own.Edges = f.items, slices.Clip(c.Edges)
+	run := f.fold(v, &f.own)
 	if err := run.change(); err != nil {
 		return nil, err
 	}
@@ -183,12 +194,20 @@ func (f *fold) change() error {
 	if err := f.renumber(); err != nil {
 		return err
 	}
-	for _, n := range c.Related {
-		f.nodes[n.ResourceType()+"/"+n.ID()] = &resource{node: n}
+	all := make([]resource, len(c.Related)+len(c.Items))
+	f.related = make([]*resource, 0, len(c.Related))
+	for i, n := range c.Related {
+		typ, r := n.ResourceType(), &all[i]
+		*r = resource{node: n, ref: typ + "/" + n.ID(), related: Held(typ)}
+		if f.nodes[r.ref] = r; r.related {
+			f.related = append(f.related, r)
+		}
 	}
 	for i := range c.Items {
 		if n := c.Items[i].Resource; n != nil {
-			f.nodes[n.ResourceType()+"/"+n.ID()] = &resource{node: n}
+			r := &all[len(c.Related)+i]
+			*r = resource{node: n, ref: n.ResourceType() + "/" + n.ID()}
+			f.nodes[r.ref] = r
 		}
 	}
 	if err := f.hold(); err != nil {
@@ -233,7 +252,7 @@ func (f *fold) onlyNew() error {
 		}
 		is := func(n *fhir.Node) bool { return n != nil && n.ResourceType()+"/"+n.ID() == ref }
 		f.c.Items = slices.DeleteFunc(f.c.Items, func(it Item) bool { return is(it.Resource) })
-		f.c.Related = slices.DeleteFunc(f.c.Related, is)
+		f.c.Related = slices.DeleteFunc(slices.Clone(f.c.Related), is)
 	}
 	return nil
 }
@@ -250,32 +269,6 @@ func redirect(n *fhir.Node, moved map[string]string) bool {
 		found = redirect(k, moved) || found
 	}
 	return found
-}
-
-// hold keeps the message's other resources for GET and for later records.
-func (f *fold) hold() error {
-	holder, _ := f.view.(Holder)
-	for _, n := range f.c.Related {
-		if !Held(n.ResourceType()) {
-			continue
-		}
-		ref := n.ResourceType() + "/" + n.ID()
-		key, next := resourceKey(ref), f.text(f.nodes[ref])
-		if holder != nil && KindOf(n.ResourceType()) == "" {
-			if !holder.Holds(key, next) {
-				f.put(key, next)
-			}
-			continue
-		}
-		old, err := f.get(key)
-		if err != nil {
-			return err
-		}
-		if record := len(old) > 0 && old[0] == 0; !record && string(old) != string(next) {
-			f.put(key, next)
-		}
-	}
-	return nil
 }
 
 // Held says which types of resources are kept for reading beyond their message.

@@ -246,3 +246,23 @@ func TestLargeRecord(t *testing.T) {
 	require.ErrorIs(t, err, records.ErrTooLarge)
 	w.holds()
 }
+
+// Fold leaves the change that it is given as it is.
+func TestFoldIsPure(t *testing.T) {
+	said := func() *records.Change {
+		c := change(2, "a", 2, 1, patientItem(1), encounterItem("A13", "in-progress", "reopened", nil), booking("A", 1, "s"))
+		c.Items[1].Deletes = append(make([]string, 0, 8), "class")
+		c.Related = []*fhir.Node{fhir.NewResource("Location").SetString("id", "b1")}
+		c.OnlyNew = []string{"Patient/" + patient(1).ID(), "Location/b1"}
+		return c
+	}
+	w := newWorld(t)
+	one := change(1, "a", 1, 1, patientItem(1))
+	one.Related = said().Related
+	w.fold(one)
+	c := said()
+	room := c.Items[1].Deletes[:cap(c.Items[1].Deletes)]
+	w.fold(c)
+	require.Equal(t, said(), c)
+	require.Empty(t, room[1], "nor is anything written behind its lists")
+}

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -56,7 +57,7 @@ func prepare(it *Item) {
 	switch it.Kind {
 	case Encounter:
 		if it.Event == "reopened" { // A13 (HL7 v2.5.1 §3.3.13): the visit goes on
-			it.Deletes = append(it.Deletes, "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
+			it.Deletes = append(slices.Clone(it.Deletes), "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
 		}
 		if it.Trigger == "A26" {
 			it.Resource = withoutReserved(it.Resource)
@@ -136,6 +137,9 @@ func eventOf(s *state, v *version) string {
 		if name = v.it.Event; name == "" {
 			if name = s.label(); name == "" || !v.born && name == v.previous {
 				name = "updated"
+			}
+			if name == "updated" && v.corrected {
+				name = "corrected"
 			}
 		}
 	case Charge:
@@ -257,7 +261,7 @@ func corrects(s *state, v *version) bool {
 	}
 	switch s.kind {
 	case Result:
-		return s.label() == "corrected" || s.label() == "amended" || s.label() == "entered-in-error" && v.previous != "entered-in-error"
+		return v.corrected || s.label() == "corrected" || s.label() == "amended" || s.label() == "entered-in-error" && v.previous != "entered-in-error"
 	case Charge:
 		return true
 	default:

@@ -18,6 +18,7 @@ import (
 // A said is what one message says of a record, in plain words.
 type said struct {
 	values   map[string]string // by element group
+	fields   map[string]string // of an identifier: the field that it stands in
 	deletes  []string
 	snapshot bool
 	state    string // by its trigger
@@ -27,20 +28,22 @@ type said struct {
 // A plain is the reference: what messages in their right order amount to.
 type plain struct {
 	values        map[string]string
+	fields        map[string]string
 	state, status string
 	told          bool // a message told the state
 }
 
 func (p *plain) take(kind records.Kind, m said) {
 	if m.snapshot {
-		p.values = map[string]string{}
+		p.values, p.fields = map[string]string{}, map[string]string{}
 	}
 	for name, value := range m.values {
-		p.values[name] = value
+		p.values[name], p.fields[name] = value, m.fields[name]
 	}
 	for _, name := range m.deletes {
 		for have := range p.values {
-			if have == name || strings.HasPrefix(have, name+":") {
+			list, field, _ := strings.Cut(name, ":")
+			if have == name || strings.HasPrefix(have, name+":") || strings.HasPrefix(have, list+":") && p.fields[have] == field && field != "" {
 				delete(p.values, have)
 			}
 		}
@@ -89,7 +92,12 @@ func (m said) item(kind records.Kind) records.Item {
 			}
 			n.Append(list, fhir.NewObject().Set("actor", fhir.NewObject().SetString("reference", who)))
 		case parted:
-			n.Append(list, fhir.NewObject().SetString("use", value).SetString("system", "urn:x").SetString("value", part))
+			entry := fhir.NewObject().SetString("use", value).SetString("system", "urn:x").SetString("value", part)
+			entry.From = fhir.ParseOrigin(m.fields[name])
+			if list != "identifier" {
+				entry.From = fhir.ParseOrigin(part)
+			}
+			n.Append(list, entry)
 		case nested:
 			if n.Get(outer) == nil {
 				n.Set(outer, fhir.NewObject())
@@ -108,8 +116,8 @@ func (m said) item(kind records.Kind) records.Item {
 }
 
 func draw(t *rapid.T, kind records.Kind, i int) said {
-	m := said{values: map[string]string{}}
-	names := []string{"one", "two", "period.start", "period.end", "identifier:i1", "identifier:i2", "meta.versionTag"}
+	m := said{values: map[string]string{}, fields: map[string]string{}}
+	names := []string{"one", "two", "period.start", "period.end", "identifier:i1", "identifier:i2", "meta.versionTag", "telecom:PID-13", "telecom:PID-14"}
 	if kind == records.Appointment {
 		names = append(names, "participant:patient", "participant:others")
 	}
@@ -117,15 +125,25 @@ func draw(t *rapid.T, kind records.Kind, i int) said {
 		switch rapid.IntRange(0, 3).Draw(t, name) {
 		case 0, 1:
 			m.values[name] = fmt.Sprintf("v%d", i)
+			if strings.HasPrefix(name, "identifier") {
+				m.fields[name] = rapid.SampledFrom([]string{"PID-3", "PID-4"}).Draw(t, "field")
+			}
 		case 2:
-			if name, _, _ := strings.Cut(name, ":"); !strings.HasPrefix(name, "meta") && rapid.Bool().Draw(t, "delete") {
+			if strings.HasPrefix(name, "telecom") {
+				m.deletes = append(m.deletes, name)
+			} else if name, _, _ := strings.Cut(name, ":"); !strings.HasPrefix(name, "meta") && rapid.Bool().Draw(t, "delete") {
 				m.deletes = append(m.deletes, name)
 			}
 		}
 	}
+	for _, field := range []string{"PID-3", "PID-4"} {
+		if rapid.IntRange(0, 3).Draw(t, field) == 0 {
+			m.deletes = append(m.deletes, "identifier:"+field)
+		}
+	}
 	for _, name := range m.deletes { // a message does not both give and delete
 		for have := range m.values {
-			if have == name || strings.HasPrefix(have, name+":") {
+			if _, field, _ := strings.Cut(name, ":"); have == name || strings.HasPrefix(have, name+":") || m.fields[have] == field && field != "" {
 				delete(m.values, have)
 			}
 		}
@@ -195,7 +213,7 @@ func TestOrderDoesNotCount(t *testing.T) {
 	check := recordstest.New(t)
 	rapid.Check(t, func(t *rapid.T) {
 		kind := records.Kind(rapid.SampledFrom(kinds).Draw(t, "kind"))
-		want := plain{values: map[string]string{}}
+		want := plain{values: map[string]string{}, fields: map[string]string{}}
 		var changes []*records.Change
 		for i := range rapid.IntRange(1, 6).Draw(t, "messages") {
 			m := draw(t, kind, i)

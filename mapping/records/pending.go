@@ -7,9 +7,11 @@ import (
 // A pending is what a message makes of one record: one version, however many
 // of its parts speak of the record.
 type pending struct {
-	s    *state
-	v    version
-	name []byte
+	s        *state
+	v        version
+	name     []byte
+	carries  []*resource // of the message, no records of their own
+	attached []string    // those of them that the record does not refer to
 }
 
 // pend notes a record that the message bears on; the version is written when
@@ -52,15 +54,20 @@ func (f *fold) unchanged(s *state) {
 func (f *fold) flush() error {
 	for _, p := range f.pending { // what they show of each other is what they are now
 		r := p.s.carried()
+		r.record = p
 		f.nodes[r.node.ResourceType()+"/"+r.node.ID()] = r
 	}
+	f.attach()
 	for _, p := range f.pending {
 		s, v := p.s, &p.v
 		shown := f.nodes[s.resource.ResourceType()+"/"+s.resource.ID()]
 		v.changed = fhir.Diff(v.before, shown.node)
+		if err := f.learn(p); err != nil {
+			return err
+		}
 		if v.born || v.late || v.told || v.event != "" || len(v.changed) > 0 || s.label() != v.previous {
 			v.warn(s)
-			if err := f.publish(s, v, shown); err != nil {
+			if err := f.publish(p, shown); err != nil {
 				return err
 			}
 			continue

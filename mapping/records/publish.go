@@ -22,12 +22,14 @@ type version struct {
 	changed    []fhir.Difference
 	warnings   []string
 	told       bool // a version even where nothing changed
+	corrected  bool // a result among what it carries was put right
 	merge      *RecordMerge
 }
 
 // publish writes the record's next version and its event; shown is its
 // resource.
-func (f *fold) publish(s *state, v *version, shown *resource) error {
+func (f *fold) publish(p *pending, shown *resource) error {
+	s, v := p.s, &p.v
 	s.version++
 	s.journal = f.c.Origin.Journal
 	if v.transition == "" {
@@ -46,7 +48,7 @@ func (f *fold) publish(s *state, v *version, shown *resource) error {
 		v.event = string(s.kind) + "." + eventOf(s, v)
 	}
 	id := fhir.UUID(string(s.kind), s.key.String(), strconv.FormatUint(s.version, 10), f.c.Origin.SHA256)
-	related, err := f.related(shown, v)
+	related, err := f.context(shown, p)
 	if err != nil {
 		return err
 	}
@@ -81,20 +83,20 @@ type context struct {
 	labels []string
 }
 
-// related collects what a resource refers to, what it no longer refers to (a
-// resource that a reschedule releases), and what those refer to, from the
-// message or from what is held.
-func (f *fold) related(of *resource, v *version) (*context, error) {
-	const most = 64
+// context collects what a resource refers to, what it no longer refers to (a
+// resource that a reschedule releases), what of the message refers to it, and
+// what those refer to, from the message or from what is held.
+func (f *fold) context(of *resource, p *pending) (*context, error) {
+	v := &p.v
 	seen := map[string]bool{of.node.ResourceType() + "/" + of.node.ID(): true}
-	queue := append([]string(nil), of.refers()...)
+	queue := append(append([]string(nil), of.refers()...), p.attached...)
 	for i := range v.changed {
 		if d := &v.changed[i]; v.before != nil && d.Old != nil && d.New == nil {
 			queue = d.Old.AppendReferences(queue)
 		}
 	}
 	out := &context{labels: labels(nil, of.node)}
-	for len(queue) > 0 && len(out.texts) < most {
+	for len(queue) > 0 {
 		ref := queue[0]
 		queue = queue[1:]
 		if seen[ref] {

@@ -220,3 +220,13 @@ func TestAsyncAPI(t *testing.T) {
 		require.NoError(t, schema.Validate(record))
 	}
 }
+
+// A cancelled discharge that comes first takes its own discharge time away too.
+func TestReopenedFirst(t *testing.T) {
+	w := newWorld(t)
+	period := map[string]*fhir.Node{"period": fhir.NewObject().SetString("end", "2026-03-12T10:00:00Z")}
+	w.fold(change(1, "a", 3, 1, patientItem(1), encounterItem("A13", "in-progress", "reopened", period)))
+	w.fold(change(2, "a", 1, 1, patientItem(1), encounterItem("A01", "in-progress", "admitted", nil)))
+	require.NotContains(t, string(w.last(records.Encounter).Resource), "2026-03-12")
+	require.NotContains(t, string(w.last(records.Encounter).Resource), "period")
+}

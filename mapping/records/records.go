@@ -115,7 +115,7 @@ type Item struct {
 	Cancels   []string // the trigger events of which this one takes the newest back
 	Resource  *fhir.Node
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
-	Deletes   []string // element paths that the message sets to `""`
+	Deletes   []string // what the message sets to `""`: element paths, of a list the entries of a field ("telecom:PID-13")
 	Defaulted []string // elements that the tables filled in for want of a value
 	owner     string   // the patient that the message names, merged or not
 }

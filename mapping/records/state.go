@@ -15,7 +15,9 @@ import (
 // edges by the retired key, n/ the same by the survivor's, l/ links between
 // patients, s/ the records of a patient as messages name him, x/ the records that
 // refer to an account or a visit, o/ the patients that those were moved to, j/
-// whether any were merged or moved, w/ edges that wait for a resource, f/ resources by type and id, g/ the appointments of a series, c/ charges by what a reversal
+// whether any were merged or moved, w/ edges that wait for a resource, f/
+// resources by type and id, hf/ who said last what they are, t/ each sender's
+// newest message, g/ the appointments of a series, c/ charges by what a reversal
 // may know of them.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
@@ -57,6 +59,7 @@ type state struct {
 	ties     *ties  // nil: none
 	stamps   []sender
 	once     []once // of a visit: what its messages said of what cancels bring back
+	marks    []mark // of what it carries that is no record, by reference
 	resource *fhir.Node
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
 	stored   []byte // what it was decoded from
@@ -99,6 +102,9 @@ func decodeState(data []byte) (*state, error) {
 		}
 	}
 	s.once = decodeOnce(n.Str("once"))
+	if s.marks, err = decodeMarks(n.Str("marks")); err != nil {
+		return nil, fmt.Errorf("read record state: %w", err)
+	}
 	if raw := n.Str("raw"); raw != "" {
 		s.raw = []byte(raw)
 	}
@@ -119,6 +125,7 @@ func decodeState(data []byte) (*state, error) {
 	}
 	if s.resource != nil {
 		s.resource.Name = ""
+		trace(s.resource, n.Str("origins"))
 	}
 	return s, nil
 }
@@ -150,6 +157,10 @@ func (s *state) encode(text []byte) []byte {
 	field("raw", string(s.raw))
 	field("ties", s.ties.text())
 	field("once", encodeOnce(s.once))
+	dst = append(dst, `"marks":"`...)
+	dst = append(appendMarks(dst, s.marks), '"', ',')
+	dst = append(dst, `"origins":"`...)
+	dst = append(appendOrigins(dst, s.resource), '"', ',') // which need no escapes
 	slices.SortFunc(s.stamps, func(a, b sender) int { return strings.Compare(a.name, b.name) })
 	dst = append(dst, `"stamps":[`...)
 	for i := range s.stamps {
@@ -290,6 +301,9 @@ const wholeResource = "*"
 func covers(whole, part string) bool {
 	if whole == wholeResource {
 		return part[0] != '@'
+	}
+	if part[0] == '_' { // what extends a primitive goes with it
+		return part[1:] == whole
 	}
 	return len(part) > len(whole) && (part[len(whole)] == '.' || part[len(whole)] == ':') && part[:len(whole)] == whole
 }

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -58,6 +59,7 @@ func (f *fold) rekey() error {
 		}
 		it.onto(survivor)
 	}
+	f.c.Related = slices.Clone(f.c.Related)
 	for i, n := range f.c.Related {
 		n = n.Clone()
 		redirect(n, moved)
@@ -131,7 +133,7 @@ func (it *Item) onto(survivor *state) {
 		for i := range survivor.ties.From {
 			for _, text := range survivor.ties.From[i].Identifiers {
 				if id, err := fhir.ParseJSON([]byte(text)); err == nil {
-					put(n, "identifier:"+about("identifier", id), nil)
+					put(n, about("identifier", id).path("identifier"), nil)
 				}
 			}
 		}

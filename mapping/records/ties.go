@@ -214,7 +214,7 @@ func (t *ties) identifiers(n *fhir.Node) {
 	for i := range t.From {
 		for _, text := range t.From[i].Identifiers {
 			id, err := fhir.ParseJSON([]byte(text))
-			if err == nil && at(n, "identifier:"+about("identifier", id)) == nil {
+			if err == nil && at(n, about("identifier", id).path("identifier")) == nil {
 				extend(n, "identifier", id)
 			}
 		}

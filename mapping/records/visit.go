@@ -168,7 +168,7 @@ func restorable(element string) []string {
 	switch element {
 	case "location":
 		return []string{"A02", "A09", "A10"}
-	case "participant:others":
+	case "participant", "participant:PV1-7", "participant:PV1-9":
 		return []string{"A54", "A61"}
 	}
 	return nil
@@ -181,8 +181,11 @@ func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 	if s.kind != Encounter || it.Trigger == "" || it.Resource == nil {
 		return
 	}
-	for _, element := range [...]string{"location", "participant:others"} {
+	for _, element := range [...]string{"location", "participant", "participant:PV1-7", "participant:PV1-9"} {
 		v := at(it.Resource, element)
+		if element == "participant" && v != nil && v.Items()[0].From != 0 { // told apart by field
+			v = nil
+		}
 		if v == nil && len(it.Cancels) == 0 {
 			continue
 		}
@@ -202,7 +205,10 @@ func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 			continue
 		}
 		s.resource, s.raw = s.resource.Shallow(), nil
-		name, _, _ := strings.Cut(element, ":")
+		name, field, _ := strings.Cut(element, ":")
+		for _, item := range value.Items() {
+			item.From = fhir.ParseOrigin(field)
+		}
 		value.Name = name
 		put(s.resource, element, value)
 	}

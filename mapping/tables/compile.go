@@ -24,6 +24,7 @@ type section struct {
 	needs                   []uint8 // of each rule, see needOf
 	keys                    []keyRule
 	structural              []ref
+	makers                  map[int]fhir.Origin // by label: the field of the rule that names it first
 	warnings                []warning
 	rest                    bool
 	pure                    bool // what it makes depends on its value and the scope alone
@@ -57,8 +58,10 @@ type crule struct {
 	table         *codeTable
 	with          []crule
 	cond          cond
-	condImpure    bool       // it reads more than the section's value
-	simple        string     // the element path for deletes, where the target is one
+	condImpure    bool // it reads more than the section's value
+	from          fhir.Origin
+	nullable      bool       // the source is made of one field, ref, whose `""` says the same
+	clears        string     // what `""` in the field takes out of a record, see clearsOf
 	plain         string     // a constant text that its target takes as it is, or ""
 	constantNode  *fhir.Node // frozen: the Coding or CodeableConcept of a constant
 	isDefault     bool       // fills what nothing else did, and is reported
@@ -74,6 +77,7 @@ type cstep struct {
 	repeats   bool     // the last list step: it takes the source's repetition
 	others    []string // the other alternatives of a choice
 	list      bool
+	from      fhir.Origin // of the rule that makes the entries of its label
 	primitive bool
 	typ       string
 	codes     []string
@@ -144,6 +148,7 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 		return err
 	}
 	c.where, c.isDefault = line, isDefault || s.defaults
+	s.originate(&c)
 	s.rules, s.needs = append(s.rules, c), append(s.needs, needOf(&c, s.own))
 	return nil
 }
@@ -390,22 +395,12 @@ func constantNode(typ, system string, t term) *fhir.Node {
 
 // compileTarget finds the data type section and what else the target needs.
 func (l *loader) compileTarget(c *crule, typ *fhir.Type, r rule) error {
-	target, simple := typ.Name, make([]string, 0, len(c.steps))
-	primitiveTarget := false
+	target, primitiveTarget := typ.Name, false
 	for _, st := range c.steps {
 		target, primitiveTarget = st.typ, st.primitive
 		if st.resource != "" {
 			target = st.resource
 		}
-		if st.resource != "" || st.url != "" {
-			simple = nil
-		} else if simple != nil {
-			simple = append(simple, st.name)
-		}
-	}
-	c.simple = strings.Join(simple, ".")
-	if len(c.steps) > 0 && c.steps[0].url != "" && c.steps[0].name == "extension" {
-		c.simple = "extension:" + c.steps[0].url
 	}
 	if c.named != "" {
 		if target != "Reference" && len(c.steps) > 0 && c.steps[len(c.steps)-1].resource == "" {

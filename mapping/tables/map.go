@@ -331,20 +331,22 @@ func (r *run) finish(main []*entry) {
 	}
 	for _, e := range r.entries {
 		if e.frozen == nil {
-			r.polish(e.node)
+			e.deletes = r.polish(e.node, e.deletes)
 		}
 	}
 }
 
 // polish takes out what is empty or double and puts the elements in order.
-func (r *run) polish(n *fhir.Node) {
-	distinct(n)
+func (r *run) polish(n *fhir.Node, deletes []string) []string {
+	deletes = distinct(n, deletes)
 	r.mapper.schema.Tidy(n)
+	return deletes
 }
 
 // distinct leaves one of several equal entries in the lists that name a thing:
-// two segments may name it in the same words.
-func distinct(n *fhir.Node) {
+// two segments may name it in the same words. A field that says only what an
+// earlier one says has no entry of its own any more, which it adds to deletes.
+func distinct(n *fhir.Node, deletes []string) []string {
 	for _, list := range n.Kids {
 		if list.Kind != fhir.Array || len(list.Kids) < 2 {
 			continue
@@ -356,16 +358,17 @@ func distinct(n *fhir.Node) {
 		}
 		kept := list.Kids[:0]
 		for _, item := range list.Kids {
-			double := false
-			for _, have := range kept {
-				double = double || fhir.Equal(have, item)
-			}
-			if !double {
+			i := slices.IndexFunc(kept, func(have *fhir.Node) bool { return fhir.Equal(have, item) })
+			switch {
+			case i < 0:
 				kept = append(kept, item)
+			case kept[i].From != item.From && list.Name != "identifier":
+				deletes = append(deletes, list.Name+":"+item.From.String())
 			}
 		}
 		list.Kids = kept
 	}
+	return deletes
 }
 
 // account looks at every leaf of a field: what stands between two delimiters
@@ -446,6 +449,7 @@ func (r *run) unread(v hl7v2.Value, to *entry) {
 		r.push(ext, "extension", 0, sub)
 	}
 	r.push(to.node, "extension", 0, ext)
+	ext.From = fhir.OriginOf(v.Place().Segment, v.Place().Field)
 }
 
 // FieldExtension is the URL of the extension that keeps a v2 value for which

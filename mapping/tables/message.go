@@ -282,6 +282,12 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 	if m.section = l.m.sections[section]; m.section == nil {
 		return fmt.Errorf("no section %q", section)
 	}
+	return l.compileAssigns(m, st, assigns, types)
+}
+
+// compileAssigns reads what stands behind the semicolon of a make line, which
+// is whole with it.
+func (l *loader) compileAssigns(m *makeRule, st *structure, assigns string, types map[string]string) error {
 	for _, a := range splitOutside(assigns, ',') {
 		if a == "" {
 			continue
@@ -289,6 +295,9 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 		made, err := l.compileAssign(a, types[m.name], types)
 		if err != nil {
 			return err
+		}
+		for i := range made.steps {
+			made.steps[i].from = fhir.OriginOf(m.segment, 0)
 		}
 		m.assigns = append(m.assigns, made)
 	}

@@ -52,6 +52,11 @@ func (c *crule) apply(f *frame) {
 		if c.cond == nil || c.cond(f) {
 			c.place(f, hl7v2.Value{}, 0)
 		}
+		if c.nullable {
+			if v := f.resolve(c.ref); v.State() == hl7v2.Null {
+				c.clear(f, v)
+			}
+		}
 		return
 	}
 	v := f.resolve(c.ref)
@@ -60,10 +65,7 @@ func (c *crule) apply(f *frame) {
 		return
 	}
 	if state == hl7v2.Null {
-		if f.self != nil && c.simple != "" && f.base == f.self.node {
-			f.self.deletes = append(f.self.deletes, c.simple)
-			f.run.mark(v, leafFound)
-		}
+		c.clear(f, v)
 		return
 	}
 	if c.ref.component > 0 || c.ref.segment == "" {
@@ -213,6 +215,7 @@ func (st *cstep) entry(f *frame, node *fhir.Node, rep int) labelKey {
 }
 
 func (r *run) appendTo(node *fhir.Node, st *cstep, item *fhir.Node) {
+	item.From = st.from
 	r.push(node, st.name, st.order, item)
 }
 

@@ -97,6 +97,10 @@ func (c *cache) wrote(k, v []byte) {
 	}
 	switch {
 	case bytes.HasPrefix(k, []byte("s/")): // only scanned, never read alone
+	case bytes.HasPrefix(k, []byte("hf/")): // only read for what comes late
+		if _, ok := c.get(k); ok {
+			c.put(string(k), v)
+		}
 	case bytes.HasPrefix(k, []byte("f/")):
 		if len(c.held[0]) >= heldMost {
 			c.held[0], c.held[1] = map[uint64]uint64{}, c.held[0]
