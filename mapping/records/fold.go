@@ -335,6 +335,9 @@ func (f *fold) item(it *Item) error {
 	s.recall(it, f.c.Stamp, held)
 	if s.kind == Encounter {
 		v.told = s.visit(it, f.c.Stamp)
+	} else if s.kind == Account && it.Event != "" {
+		s.transit(it, f.c.Stamp)
+		v.told = s.happens(it.Event, f.c.Stamp)
 	} else if !f.spared(it, v.before) {
 		if conflict := s.transit(it, f.c.Stamp); conflict != "" {
 			v.warnings, v.told = append(v.warnings, conflict), true

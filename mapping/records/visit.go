@@ -385,3 +385,19 @@ func (s *state) told() bool {
 	}
 	return false
 }
+
+// happens notes an event of an account, and says whether it is another one than
+// the sender's last before it.
+func (s *state) happens(event string, st Stamp) bool {
+	const happened = "@event="
+	last := stamp{}
+	for _, at := range s.sender(st.Sender).at {
+		if strings.HasPrefix(at.element, happened) && at.order <= st.Order && at.order >= last.order {
+			last = at
+		}
+	}
+	if s.may(st, happened+event) {
+		s.note(st, happened+event)
+	}
+	return last.element != happened+event
+}

@@ -35,3 +35,22 @@ make: |
 	require.ErrorContains(t, err, "site.yaml:8")
 	require.NotContains(t, err.Error(), "site.yaml:3")
 }
+
+// A trigger row or an edge that is wrong is an error with its place and what is
+// meant.
+func TestEdgesAndCancels(t *testing.T) {
+	for text, want := range map[string]string{
+		"add: ADT_A01\ntriggers: |\n  A08 encounter - - cancels":                               "TRIGGER KIND STATE EVENT [cancels TRIGGER",
+		"add: ADT_A01\ntriggers: |\n  A08 encounter - - undoes A01":                            "TRIGGER KIND STATE EVENT [cancels TRIGGER",
+		"add: ADT_A01\nedges: |\n  join patient cx(PID-3) <- cx(MRG-1)":                        "an edge is one of merge",
+		"add: ADT_A01\nedges: |\n  merge charge cx(PID-3) <- cx(MRG-1)":                        "no edges join records of this kind",
+		"add: ADT_A01\nedges: |\n  merge patient cx(PID-3) to cx(MRG-1)":                       "OP KIND KEY <- KEY",
+		"add: ADT_A01\nedges: |\n  merge patient cx(PID-3) <- cx(MRG-1)  if PID-3 resembles x": "expected =",
+	} {
+		_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte(text + "\n")})
+		require.ErrorContains(t, err, want, text)
+		require.ErrorContains(t, err, "site.yaml:3", text)
+	}
+	_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add: ADT_A01\nedges: |\n  merge account cx(PID-18) <- cx(MRG-3)  if valued(MRG-3)\n")})
+	require.NoError(t, err)
+}
