@@ -76,7 +76,8 @@ func TestMappingReadme(t *testing.T) {
 		return path
 	}
 	write("alder.yaml", blocks(t, file, "yaml")[0])
-	cfg := write("liaison.yaml", "sources:\n  - {name: adt, mllp: {listen: \"127.0.0.1:0\"}, overlays: [alder.yaml]}\n")
+	write("wards.csv", blocks(t, file, "csv")[0])
+	cfg := write("liaison.yaml", "sources:\n  - {name: adt, mllp: {listen: \"127.0.0.1:0\"}, overlays: [alder.yaml, wards.csv]}\n")
 	message := write("message.hl7", strings.ReplaceAll(blocks(t, file, "hl7")[0], "\n", "\r"))
 	code, out, errs := liaison(t, "check", "--config", cfg)
 	require.Equal(t, exitDone, code, out+errs)
@@ -99,7 +100,14 @@ func TestMappingReadme(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(encounter), `"Ward 7 East"`)
 	require.Contains(t, string(encounter), `"value":"CC12"`)
+	other := write("other.hl7", strings.NewReplacer("\n", "\r", "|W7E|", "|W8E|", "CC12", "CC12").Replace(strings.Replace(blocks(t, file, "hl7")[0], "|W7E||||||", "|W7E||||||P105", 1)))
+	code, out, errs = liaison(t, "map", "--config", cfg, other)
+	require.Equal(t, exitDone, code, errs)
+	require.Contains(t, out, `"Ward 8 East"`)
+	require.NotContains(t, out, "specialCourtesy")
+	require.Contains(t, out, `"P105"`)
 	code, out, errs = liaison(t, "map", "--output", "report", message)
 	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, `"Place":"ZPD-3.1","Kept":true`)
+	require.Contains(t, out[strings.LastIndex(strings.TrimSpace(out), "\n"):], `{"summary":{"messages":1,"refused":0,`)
 }

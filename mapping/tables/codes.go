@@ -108,17 +108,20 @@ func codingSystem(name string, systems map[string]string) string {
 	if name == "" {
 		return ""
 	}
-	if strings.Contains(name, "://") || strings.HasPrefix(name, "urn:") {
-		return name
-	}
-	upper := strings.ToUpper(name)
+	upper := strings.ToUpper(strings.TrimPrefix(name, "urn:oid:"))
 	if uri, ok := systems[upper]; ok {
 		return uri
+	}
+	if strings.Contains(name, "://") || strings.HasPrefix(name, "urn:") {
+		return name
 	}
 	if number, ok := strings.CutPrefix(upper, "HL7"); ok && len(number) == 4 && isDigits(number) {
 		return "http://terminology.hl7.org/CodeSystem/v2-" + number
 	}
 	if isOID(name) {
+		if table, ok := strings.CutPrefix(name, "2.16.840.1.113883.12."); ok && len(table) <= 4 && isDigits(table) {
+			return hl7Systems + "v2-" + "0000"[len(table):] + table
+		}
 		return "urn:oid:" + name
 	}
 	return "urn:x-liaison:codesystem:" + escapeURN(name)

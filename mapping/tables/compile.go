@@ -464,7 +464,7 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 		e, ok := typ.Element(s.name)
 		if !ok {
 			if s.extension == "" && typ.Name != "Extension" {
-				return nil, nil, fmt.Errorf("%s has no element %s", typ.Name, s.name)
+				return nil, nil, fmt.Errorf("%s has no element %s%s", typ.Name, s.name, meant(typ, s.name))
 			}
 			return nil, nil, fmt.Errorf("%s takes no %s", typ.Name, s.name)
 		}
@@ -535,6 +535,25 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 		}
 	}
 	return out, entry, nil
+}
+
+// meant names the element that differs in the letters' case, or a choice's
+// alternatives.
+func meant(typ *fhir.Type, name string) string {
+	var choices []string
+	for i := range typ.Elements {
+		e := &typ.Elements[i]
+		if strings.EqualFold(e.Name, name) {
+			return "; it has " + e.Name + ", a " + e.Type
+		}
+		if e.Choice == name && len(choices) < 12 {
+			choices = append(choices, e.Name)
+		}
+	}
+	if len(choices) > 0 {
+		return "; it has " + strings.Join(choices, ", ")
+	}
+	return ""
 }
 
 func (l *loader) extension(name string) (string, error) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -39,7 +41,10 @@ type Mapper struct {
 
 // An Overlay is a source's own tables in the same language: a section of a name
 // that is there is replaced, another is added; `add SECTION` appends rules to
-// one, `off SECTION` takes one out.
+// one, `off SECTION` takes rules out, or the section; `replace SECTION` puts rules
+// in the place of those of their targets. `add`, `off` and `replace` of message
+// structures do the same with the lines of make, triggers and edges. One whose name ends in .csv is rows of code
+// tables, under a line of headings: table, code, to, and if wanted system and display.
 type Overlay struct {
 	Name string
 	Data []byte
@@ -115,9 +120,14 @@ func (l *loader) fail(file string, line int, rule, format string, args ...any) {
 
 // file reads one YAML file: what it holds shows by its keys.
 func (l *loader) file(f Overlay) {
+	if strings.EqualFold(path.Ext(f.Name), ".csv") {
+		l.csv(f)
+		return
+	}
 	parsed, err := parser.ParseBytes(f.Data, 0)
 	if err != nil {
-		l.fail(f.Name, 1, "", "no YAML: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+		line, text := yamlError(err)
+		l.fail(f.Name, line, "", "no YAML: %s", text)
 		return
 	}
 	for _, doc := range parsed.Docs {
@@ -134,6 +144,19 @@ func (l *loader) file(f Overlay) {
 		}
 		l.document(f.Name, body)
 	}
+}
+
+// yamlError takes the line out of what the YAML parser says: "[3:1] text".
+func yamlError(err error) (int, string) {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	line := 1
+	if place, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "] "); ok {
+		number, _, _ := strings.Cut(place, ":")
+		if n, err := strconv.Atoi(number); err == nil {
+			line, text = n, rest
+		}
+	}
+	return line, text
 }
 
 func (l *loader) document(file string, body *ast.MappingNode) {
@@ -155,6 +178,8 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 			l.section(file, key, at, text)
 		case path.Base(file) == "extensions.yaml" || path.Base(file) == "systems.yaml":
 			l.name(file, key, text)
+		case !slices.Contains([]string{"structure", "syntax", "triggers", "make", "edges", "lines", "add", "off", "replace"}, key):
+			l.fail(file, line, key, "no section (PID to Patient), no table of codes (to: and codes:), and none of extensions, systems, add, off, replace, structure, syntax, triggers, make, edges, lines")
 		}
 	}
 	if _, ok := values["structure"]; ok {
@@ -165,6 +190,11 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 	}
 	if _, ok := values["add"]; ok {
 		l.add(file, values, lines)
+	}
+	for _, word := range []string{"off", "replace"} {
+		if names, ok := values[word]; ok {
+			l.change(file, names, word == "replace", values, lines)
+		}
 	}
 }
 
@@ -229,10 +259,17 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 			l.fail(file, at+e.Line, e.Rule, "%s", e.Text)
 		}
 	}
-	if len(table.rows) == 0 && l.m.codes[key] != nil {
+	table.only = values["only"] == "translations"
+	if len(table.rows) == 0 && table.rest == nil && l.m.codes[key] != nil {
 		return
 	}
-	if old := l.m.codes[key]; old != nil { // an overlay's rows come before the table's own
+	l.codes(key, table)
+}
+
+// codes adds a code table, or lays its rows over those of the table of this
+// name: an overlay's come before the table's own.
+func (l *loader) codes(key string, table *codeTable) {
+	if old := l.m.codes[key]; old != nil {
 		for code, row := range old.rows {
 			if _, ok := table.rows[code]; !ok {
 				table.rows[code] = row
@@ -244,9 +281,11 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 		if table.from == "" {
 			table.from = old.from
 		}
-		table.only = old.only
+		table.only = table.only || old.only
+		if table.to == "" {
+			table.to = old.to
+		}
 	}
-	table.only = table.only || values["only"] == "translations"
 	table.foldCase()
 	l.m.codes[key] = table
 }
@@ -254,7 +293,7 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 // section reads "PID to Patient", "add PID to Patient" or "off PID to Patient".
 func (l *loader) section(file, key string, line int, text string) {
 	mode := ""
-	for _, m := range []string{"add ", "off "} {
+	for _, m := range []string{"add ", "off ", "replace "} {
 		if rest, ok := strings.CutPrefix(key, m); ok {
 			mode, key = strings.TrimSpace(m), rest
 		}
@@ -271,19 +310,20 @@ func (l *loader) section(file, key string, line int, text string) {
 	l.seen[file+"\x00"+key] = true
 	old := l.m.sections[key]
 	switch {
-	case mode == "off" && old == nil, mode == "add" && old == nil:
+	case mode != "" && old == nil:
 		l.fail(file, line-1, key, "no section of this name to %s", mode)
 		return
-	case mode == "off":
-		s.rules = nil
-	case mode == "add":
+	case mode == "off" && strings.TrimSpace(text) == "":
+	case mode != "":
 		copied := *old
 		s = &copied
 		s.lines = append([]sourceLine(nil), old.lines...)
 	}
-	for n, raw := range strings.Split(text, "\n") {
-		if rule := withoutComment(raw); rule != "" && mode != "off" {
-			s.lines = append(s.lines, sourceLine{file: file, line: line + n, text: rule})
+	for _, rule := range ruleLines(file, text, line) {
+		if mode == "off" || mode == "replace" {
+			s.lines = l.edit(key, s.lines, edit{replace: mode == "replace", line: rule})
+		} else {
+			s.lines = append(s.lines, rule)
 		}
 	}
 	l.m.sections[key] = s

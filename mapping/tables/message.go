@@ -19,6 +19,7 @@ type structure struct {
 	makes    map[string][]*makeRule  // by segment, in the table's order
 	edges    []edgeRule
 	lines    map[string][]sourceLine
+	edits    map[string][]edit // of overlays, by part
 }
 
 // A triggerRow says what a trigger event asks of the records of a kind.
@@ -60,7 +61,7 @@ type edgeRule struct {
 
 // structure reads a message table.
 func (l *loader) structure(file string, values map[string]string, lines map[string]int) {
-	st := &structure{name: values["structure"], file: file, triggers: map[string][]triggerRow{}, makes: map[string][]*makeRule{}, lines: map[string][]sourceLine{}}
+	st := &structure{name: values["structure"], file: file, triggers: map[string][]triggerRow{}, makes: map[string][]*makeRule{}, lines: map[string][]sourceLine{}, edits: map[string][]edit{}}
 	root, err := parseSyntax(values["syntax"])
 	if err != nil {
 		l.fail(file, lines["syntax"], "", "%s", err)
@@ -123,7 +124,7 @@ func (st *structure) pass() {
 
 func (l *loader) compileStructure(st *structure) {
 	code, _, _ := strings.Cut(st.name, "_")
-	for _, line := range st.lines["triggers"] {
+	for _, line := range l.edited(st, "triggers") {
 		text, condition, conditional := strings.Cut(line.text, " if ")
 		words := strings.Fields(text)
 		message := words[0]
@@ -154,13 +155,13 @@ func (l *loader) compileStructure(st *structure) {
 		st.triggers[message] = append(st.triggers[message], row)
 	}
 	types := map[string]string{}
-	for _, line := range l.expand(st.lines["make"]) {
+	for _, line := range l.edited(st, "make") {
 		if err := l.compileMake(st, line.text, types); err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
 	}
 	st.pass()
-	for _, line := range st.lines["edges"] {
+	for _, line := range l.edited(st, "edges") {
 		e, err := parseEdge(line.text)
 		if err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)

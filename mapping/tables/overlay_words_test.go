@@ -9,6 +9,40 @@ import (
 	"github.com/liaison-health/liaison/mapping/tables"
 )
 
+// An overlay takes single rules out of a table, by their line or their target, and
+// puts others in their place; lines of messages too.
+func TestEdits(t *testing.T) {
+	mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte(`off PID to Patient: |
+  -> maritalStatus
+  PID-40 -> telecom
+replace PID to Patient: |
+  "other" -> gender
+---
+off: ADT_A0*
+make: |
+  NK1 -> RelatedPerson
+  -> livingwill
+---
+replace: ADT_A01
+make: |
+  AL1 -> AllergyIntolerance allergy if AL1-2.1 = "FA" ; patient = patient
+triggers: |
+`)})
+	require.NoError(t, err)
+	message := func(event string) string {
+		bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|ADT|ALDER|||20260310||ADT^"+event+"|1|P|2.5.1\rEVN||20260310\rPID|1||1^^^ALDER||A^B|||F||||||||M\rPD1|||||||Y\rNK1|1|C^D|SPO\rPV1|1|I\rAL1|1|DA|PEN^Penicillin\rAL1|2|FA|NUT^Nuts\r"))
+		return string(bundle)
+	}
+	got := message("A01^ADT_A01")
+	for _, want := range []string{`"gender":"other"`, `"code":"NUT"`} {
+		require.Contains(t, got, want)
+	}
+	for _, never := range []string{`"maritalStatus"`, `"RelatedPerson"`, `"code":"PEN"`, `75320-2`} {
+		require.NotContains(t, got, never)
+	}
+	require.Contains(t, message("A28^ADT_A05"), `"code":"PEN"`)
+}
+
 // What a table says wrongly is told with its line and what to do.
 func TestWordsOfTables(t *testing.T) {
 	schema := fhir.NewSchema()
@@ -20,6 +54,18 @@ func TestWordsOfTables(t *testing.T) {
 		"earliest of a constant":   {"add SCH to Appointment: |\n  earliest(\"x\") -> start\n", "takes fields such as AIS-4"},
 		"finish of two":            {"add SCH to Appointment: |\n  finish(AIS-4, AIS-7) -> end\n", "a start, an amount and a unit"},
 		"a key's condition":        {"add PID to Patient: |\n  key PID-3.1 if PID-8\n", "expected"},
+		"an element's case":        {"add PID to Patient: |\n  PID-7 -> birthdate\n", "Patient has no element birthdate; it has birthDate, a date"},
+		"a choice without type":    {"add PID to Patient: |\n  PID-30 -> deceased\n", "it has deceasedBoolean, deceasedDateTime"},
+		"a type without as":        {"add PID to Patient: |\n  PID-5 -> name\n", "the element is a HumanName"},
+		"off of no rule":           {"off PID to Patient: |\n  PID-8 -> sex\n", "PID to Patient has no such rule; it has: PID-8"},
+		"off of no target":         {"off PID to Patient: |\n  -> genders\n", "has no such rule"},
+		"replace of no target":     {"replace PID to Patient: |\n  PID-8 -> multipleBirth\n", "has no such rule"},
+		"replace of no section":    {"replace PIX to Patient: |\n  PID-8 -> gender\n", "no section of this name to replace"},
+		"off of no make line":      {"off: ADT_A01\nmake: |\n  ZPD -> patient\n", "ADT_A01 has no such rule"},
+		"off of no structure":      {"off: ADT_A99\nmake: |\n  PD1 -> patient\n", "no message structure ADT_A99"},
+		"an unknown key":           {"extention:\n  a: b\n", "a code table has from:, to: and codes:"},
+		"an unknown word":          {"ad: ADT_A01\n", "none of extensions, systems"},
+		"YAML":                     {"add PID to Patient: |\n  PID-8 -> gender\n\t- x\n", "site.yaml:"},
 		"a trigger's condition":    {"add: SIU_S12\ntriggers: |\n  S12 appointment - -  if nonsense\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
