@@ -258,3 +258,13 @@ func TestQuoted(t *testing.T) {
 		require.Equal(t, text, back)
 	})
 }
+
+// A document of tiny values would take fifty times its size.
+func TestTooManyValues(t *testing.T) {
+	_, err := fhir.ParseJSON([]byte("[" + strings.Repeat("0,", 1<<20) + "0]"))
+	require.ErrorContains(t, err, "too many values")
+	_, err = fhir.ParseJSON([]byte("[" + strings.Repeat("0,", 1<<15) + "0]"))
+	require.NoError(t, err)
+	_, err = fhir.ParseJSON([]byte("[" + strings.Repeat(`{"system":"a"},`, 1<<18) + "{}]"))
+	require.NoError(t, err)
+}

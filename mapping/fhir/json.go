@@ -11,6 +11,13 @@ import (
 // MaxDepth is how deep JSON may nest.
 const MaxDepth = 64
 
+// Values are dear against the bytes that they take: a document may have this
+// many, and one more for so many bytes. FHIR's names alone are longer.
+const (
+	fewValues     = 64 << 10
+	bytesForValue = 8
+)
+
 // maxKeys is how many fields an object may have; no type of R4 has half as
 // many, and each is compared with those before it.
 const maxKeys = 256
@@ -27,7 +34,7 @@ func (e *JSONError) Error() string {
 }
 
 // ParseJSON reads one JSON value strictly: duplicate keys, keys that differ in
-// case only, nesting beyond MaxDepth, bytes that are no UTF-8, lone surrogates
+// case only, nesting beyond MaxDepth, more values than its size allows, bytes that are no UTF-8, lone surrogates
 // and anything behind the value are a *JSONError. Numbers keep their text.
 func ParseJSON(data []byte) (*Node, error) { return ParseJSONIn(nil, data) }
 
@@ -58,6 +65,7 @@ type parser struct {
 	path  []string
 	nodes []Node  // without an arena: the rest of a slab
 	stack []*Node // the values of the objects and arrays that are open
+	count int     // values so far
 }
 
 // node hands out one node.
@@ -97,6 +105,9 @@ func (p *parser) space() {
 func (p *parser) value(depth int) (*Node, error) {
 	if depth > MaxDepth {
 		return nil, p.fail("nested too deep")
+	}
+	if p.count++; p.count > fewValues+len(p.in)/bytesForValue {
+		return nil, p.fail("too many values for its size")
 	}
 	p.space()
 	if p.at >= len(p.in) {
