@@ -181,6 +181,18 @@ func TestBundles(t *testing.T) {
 	}
 	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"searchset"}`)
 	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
+	for _, request := range []string{
+		`{"method":"PUT","url":"https://ehr.example.org/fhir/Patient/q1"}`, `{"method":"PUT","url":"Observation/q1"}`, `{"method":"PUT","url":"Patient/other"}`,
+		`{"method":"PUT","url":"Patient/q1/_history/3"}`, `{"method":"PUT","url":"Patient"}`, `{"method":"POST","url":"Patient/q1"}`, `{"method":"POST","url":""}`,
+	} {
+		r, body := call(t, "POST", base, `{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Patient","id":"q1"},"request":`+request+`}]}`)
+		require.Equal(t, http.StatusBadRequest, r.StatusCode, request)
+		require.Contains(t, string(body), "Bundle.entry[0].request.url", request)
+	}
+	for _, alone := range []string{"Bundle"} {
+		r, _ := call(t, "POST", base+"/"+alone, `{"resourceType":"`+alone+`","type":"collection"}`)
+		require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode, "%s by itself is held nowhere", alone)
+	}
 	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"Patient/1"}}]}`)
 	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
 }

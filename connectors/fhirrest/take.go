@@ -170,12 +170,34 @@ func (s *Server) fits(w http.ResponseWriter, q Request, node *fhir.Node) bool {
 		s.fail(w, http.StatusBadRequest, "invalid", typ+".id", "the resource's id is not the one of the address")
 	case typ == "Bundle" && len(node.Get("entry").Items()) > s.cfg.MaxEntries:
 		s.fail(w, http.StatusRequestEntityTooLarge, "too-costly", "Bundle.entry", "a Bundle here has up to "+strconv.Itoa(s.cfg.MaxEntries)+" entries; send it in parts")
+	case q.Type != "" && (typ == "Bundle" || typ == "MessageHeader" || typ == "Provenance"):
+		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "resourceType", "a "+typ+" is taken within a Bundle at the base only")
 	case s.writesNot(node):
 		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "Bundle.entry.request.method", "an entry's method is POST or PUT")
 	default:
-		return true
+		return s.addressed(w, node)
 	}
 	return false
+}
+
+// addressed checks that each entry of a transaction or batch is sent to where
+// its resource goes (R4 §3.1.0.11.1): Type, or for an update Type/id.
+func (s *Server) addressed(w http.ResponseWriter, node *fhir.Node) bool {
+	if t := node.Str("type"); node.ResourceType() != "Bundle" || t != "transaction" && t != "batch" {
+		return true
+	}
+	for i, e := range node.Get("entry").Items() {
+		typ, id := e.Str("resource.resourceType"), e.Str("resource.id")
+		want := typ
+		if e.Str("request.method") == http.MethodPut {
+			want += "/" + id
+		}
+		if url := e.Str("request.url"); typ == "" || url != want || e.Str("request.method") == http.MethodPut && id == "" {
+			s.fail(w, http.StatusBadRequest, "invalid", "Bundle.entry["+strconv.Itoa(i)+"].request.url", "the url of an update is Type/id, of a create Type, both as the resource says; no other is supported")
+			return false
+		}
+	}
+	return true
 }
 
 // writesNot says whether a transaction asks for more than creates and updates.
