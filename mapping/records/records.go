@@ -68,8 +68,8 @@ type Origin struct {
 	Journal                       uint64
 }
 
-// A Stamp orders the changes of one sender: day by day, within the day by MSH-13,
-// else by MSH-7, else by arrival.
+// A Stamp orders the changes of one sender: by the time that they were sent, by
+// number where that is the same (MSH-7, MSH-13), else by arrival.
 // Stamps of two senders are never compared.
 type Stamp struct {
 	Sender string

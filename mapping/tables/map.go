@@ -5,6 +5,7 @@
 package tables
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ type Context struct {
 	Received        time.Time
 	Journal         uint64
 	SHA256          string
-	Tolerance       time.Duration // how far MSH-7 may lie beyond Received
+	Tolerance       time.Duration // how far MSH-7 may lie beyond Received; 0: 5 minutes
 }
 
 func (c *Context) defaultAssigner(h hl7v2.Header) string {
@@ -156,9 +157,7 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
 		}
 	}()
-	if ctx.Tolerance == 0 {
-		ctx.Tolerance = 5 * time.Minute
-	}
+	ctx.Tolerance = cmp.Or(ctx.Tolerance, 5*time.Minute)
 	r := m.begin(msg, header, &ctx)
 	r.trace = t
 	r.groups = arrange(st.root, msg, r.groups)
