@@ -74,8 +74,9 @@ func (s *Source) finish(ctx context.Context, info fs.FileInfo, found survey, isF
 	if err := os.Rename(part, target+reportSuffix); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	if err := os.Rename(filepath.Join(s.cfg.Directory, info.Name()), target); err != nil {
-		return fmt.Errorf("move: %w", err)
+	if err := s.move(info, target); err != nil {
+		_ = os.Remove(target + reportSuffix)
+		return err
 	}
 	p.remove()
 	for _, dir := range []string{into, s.cfg.Directory} {
@@ -84,6 +85,37 @@ func (s *Source) finish(ctx context.Context, info fs.FileInfo, found survey, isF
 		}
 	}
 	return nil
+}
+
+// move moves the file that was read, never another that its sender has put
+// under the name since: errChanged then, and that one is taken later.
+func (s *Source) move(read fs.FileInfo, target string) error {
+	path := filepath.Join(s.cfg.Directory, read.Name())
+	if now, err := os.Lstat(path); err != nil || !unchanged(read, now) {
+		return errChanged
+	}
+	if err := os.Rename(path, target); err != nil {
+		return fmt.Errorf("move: %w", err)
+	}
+	now, err := os.Lstat(target)
+	if err == nil && unchanged(read, now) {
+		return nil
+	}
+	// Replaced between the two calls. A link never takes the place of a third.
+	for n := 1; n < 100; n++ {
+		back := path
+		if n > 1 {
+			back = filepath.Join(s.cfg.Directory, strconv.Itoa(n)+"-"+read.Name())
+		}
+		if err = os.Link(target, back); err == nil {
+			err = os.Remove(target)
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("move back a file that was not read: %w", err)
+	}
+	return errChanged
 }
 
 // results writes the report: the results one by one, then the summary.

@@ -62,9 +62,6 @@ func (s *Source) take(ctx, work context.Context, in pipelines.Intake, info fs.Fi
 			return err
 		}
 	}
-	if now, err := os.Lstat(path); err != nil || !unchanged(info, now) {
-		return errChanged
-	}
 	return s.finish(work, info, found, isFHIR, p, began)
 }
 
