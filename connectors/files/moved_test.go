@@ -2,6 +2,8 @@ package files_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,4 +38,20 @@ func TestReplacedWhileItIsTaken(t *testing.T) {
 		w.look()
 	}
 	require.Equal(t, []string{v2(1), v2(2), v2(7), v2(8)}, w.in.Bytes())
+}
+
+// A report never takes the place of a file that was taken before.
+func TestReportBesideAFileOfItsName(t *testing.T) {
+	w := start(t, t.TempDir(), &connectortest.Intake{}, nil)
+	w.put("a.hl7.report.json", `{"resourceType":"Patient","id":"p1"}`)
+	w.settle()
+	w.put("a.hl7", v2(1))
+	w.settle()
+	found := false
+	entries, _ := os.ReadDir(filepath.Join(w.dir, "done"))
+	for _, e := range entries {
+		data, _ := os.ReadFile(filepath.Join(w.dir, "done", e.Name()))
+		found = found || string(data) == `{"resourceType":"Patient","id":"p1"}`
+	}
+	require.True(t, found, "the taken file is kept")
 }

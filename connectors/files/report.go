@@ -192,7 +192,7 @@ func (s *Source) outcome(ctx context.Context, r *result) {
 }
 
 // destination is where a file goes: under its name, or with a number added
-// when that is taken.
+// when that or its report's is taken.
 func destination(dir, name string) (string, error) {
 	extension := filepath.Ext(name)
 	stem := strings.TrimSuffix(name, extension)
@@ -211,14 +211,26 @@ func destination(dir, name string) (string, error) {
 		if n > 1 {
 			candidate = filepath.Join(dir, stem+"-"+strconv.Itoa(n)+extension)
 		}
-		_, err := os.Lstat(candidate)
-		if errors.Is(err, fs.ErrNotExist) {
-			return candidate, nil
-		}
+		free, err := bothFree(candidate, candidate+reportSuffix)
 		if err != nil {
 			return "", fmt.Errorf("move: %w", err)
 		}
+		if free {
+			return candidate, nil
+		}
 	}
+}
+
+// bothFree says whether nothing has either name.
+func bothFree(paths ...string) (bool, error) {
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			return false, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, err //nolint:wrapcheck // by the caller
+		}
+	}
+	return true, nil
 }
 
 // writeSynced writes a file and brings it to disk.
