@@ -88,6 +88,18 @@ func (b *batchState) end(kind string, line []byte) error {
 	return &BatchCountError{Trailer: kind, Declared: declared, Found: found}
 }
 
+// open gives the trailers that are missing at the end.
+func (b *batchState) open() []string {
+	var missing []string
+	if b.info != nil && b.info.Header != nil {
+		missing = append(missing, "BTS")
+	}
+	if b.file != nil {
+		missing = append(missing, "FTS")
+	}
+	return missing
+}
+
 // lineKind names the segments that a Splitter acts on, "" for any other line.
 func lineKind(line []byte) string {
 	if len(line) < 3 {
@@ -201,7 +213,7 @@ func appendBatchHeader(dst []byte, name string, header []byte, controlID string,
 // ParseAcks reads one acknowledgement, or each of a batch of them.
 func ParseAcks(raw []byte) ([]Ack, error) {
 	items, err := SplitAll(raw)
-	if err != nil {
+	if errors.As(err, new(*BatchCountError)) {
 		return nil, fmt.Errorf("read acknowledgements: %w", err)
 	}
 	if len(items) == 0 {
