@@ -137,7 +137,7 @@ func (s *Splitter) take(line []byte) {
 		}
 		return
 	}
-	switch kind := lineKind(line); kind {
+	switch kind := s.batch.kind(line, s.message != nil); kind {
 	case "FHS", "BHS":
 		s.flush()
 		s.batch.begin(kind, line)

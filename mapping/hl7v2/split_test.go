@@ -103,6 +103,20 @@ func TestBatches(t *testing.T) {
 	require.False(t, hl7v2.IsBatch(nil))
 }
 
+// A trailer is a line with the separator of the header that it ends; else it is
+// a line of text.
+func TestTrailersInText(t *testing.T) {
+	for in, want := range map[string][]string{
+		"MSH|^~\\&|A\rOBX|1|TX|||blood tests\nBTS: negative\nsee above\r" + two:       {"MSH|^~\\&|A\rOBX|1|TX|||blood tests\nBTS: negative\nsee above\r", two},
+		"BHS|^~\\&\rMSH|^~\\&|A\rOBX|1|TX|||tests\nBTS: 3\nFTS=1\r" + two + "BTS|2\r": {"MSH|^~\\&|A\rOBX|1|TX|||tests\nBTS: 3\nFTS=1\r", two},
+		"BHS|^~\\&\r" + one + "BTS|1\r" + two + "BTS\r":                               {one, two + "BTS\r"},
+	} {
+		items, err := hl7v2.SplitAll([]byte(in))
+		require.NoError(t, err, "%q", in)
+		require.Equal(t, want, raws(items), "%q", in)
+	}
+}
+
 func TestBatchCounts(t *testing.T) {
 	for in, want := range map[string][]hl7v2.BatchCountError{
 		"BHS|^~\\&\r" + one + "BTS|3\r":                         {{Trailer: "BTS", Declared: 3, Found: 1}},
