@@ -117,6 +117,7 @@ type Item struct {
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
 	Deletes   []string // what the message sets to `""`: element paths, of a list the entries of a field ("telecom:PID-13")
 	Defaulted []string // elements that the tables filled in for want of a value
+	byID      bool     // FHIR intake: the resource's id is its client's
 	owner     string   // the patient that the message names, merged or not
 }
 
