@@ -9,6 +9,7 @@ const (
 	Syntax             Reason = "syntax"              // not readable as the format that its source sends
 	UnsupportedMessage Reason = "unsupported-message" // no table maps this message type
 	Undecodable        Reason = "undecodable"         // bytes that the message's character set does not have
+	TooManySegments    Reason = "too-many-segments"   // a message as long as this would hold up the others
 	NothingMapped      Reason = "nothing-mapped"      // no segment became a resource
 	Unmappable         Reason = "unmappable"          // a table refuses it for a reason of its own
 	InvalidFHIR        Reason = "invalid-fhir"        // the gate, or the FHIR reader, found it invalid
@@ -26,6 +27,7 @@ func Reasons() map[Reason]string {
 		Syntax:             "have the sender mend it, or retry it edited",
 		UnsupportedMessage: "add a message table or an overlay, then retry",
 		Undecodable:        "set MSH-18 or the source's default_charset, then retry",
+		TooManySegments:    "have the sender split it",
 		NothingMapped:      "see which segments it has; add rules, then retry",
 		Unmappable:         "see the place; mend the table or the message, then retry",
 		InvalidFHIR:        "see the path; mend the table or the resource, then retry",

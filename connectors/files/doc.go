@@ -14,8 +14,9 @@
 // that end in .json hold one FHIR resource or Bundle.
 //
 // A file is read twice. First it is checked as a whole: of one without a
-// message, or with a BTS-1 or FTS-1 that is not the number found (it was cut
-// short, most likely), nothing is taken. Then each message is accepted in its
+// message, with a BTS-1 or FTS-1 that is not the number found, with a batch
+// that has no trailer or an MLLP frame that has no end (it was cut short, most
+// likely), nothing is taken. Then each message is accepted in its
 // order. One that is refused does not stop the others. What may pass (a full
 // journal, a stopping engine) is tried again, with the messages behind it
 // waiting. At last the report is written to disk beside the file's new place

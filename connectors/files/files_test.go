@@ -185,6 +185,8 @@ func TestFailures(t *testing.T) {
 		problem, err        *trouble
 	}{
 		{name: "cut short", file: "a.hl7", content: batch(3, named+v2(2)), problem: &trouble{"AE", "207", "BTS-1", "BTS-1 declares 3, found 2; send the file again whole"}},
+		{name: "no trailer", file: "a.hl7", content: "BHS|^~\\&|A|B\r" + named + v2(2), problem: &trouble{"AE", "207", "BTS", "a batch without its trailer BTS; send the file again whole"}},
+		{name: "cut frame", file: "a.hl7", content: "\x0b" + named + "\x1c\r\x0b" + v2(2)[:len(v2(2))-9], problem: &trouble{"AE", "207", "", "a frame without its end block; send the file again whole"}},
 		{name: "nothing in it", file: "a.hl7", content: " \r\n\r\n", problem: &trouble{"AR", "100", "", "there is no message in the file"}},
 		{name: "no message", file: "a.txt", content: secret + " was here\n", err: &trouble{"AR", "100", "MSH", ""}},
 		{name: "text before the first message", file: "a.txt", content: secret + "\r" + v2(1), taken: 1, err: &trouble{"AR", "100", "MSH", ""}},

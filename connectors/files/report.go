@@ -74,8 +74,9 @@ func (s *Source) finish(ctx context.Context, info fs.FileInfo, found survey, isF
 	if err := os.Rename(part, target+reportSuffix); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	if err := os.Rename(filepath.Join(s.cfg.Directory, info.Name()), target); err != nil {
-		return fmt.Errorf("move: %w", err)
+	if err := s.move(info, target); err != nil {
+		_ = os.Remove(target + reportSuffix)
+		return err
 	}
 	p.remove()
 	for _, dir := range []string{into, s.cfg.Directory} {
@@ -84,6 +85,37 @@ func (s *Source) finish(ctx context.Context, info fs.FileInfo, found survey, isF
 		}
 	}
 	return nil
+}
+
+// move moves the file that was read, never another that its sender has put
+// under the name since: errChanged then, and that one is taken later.
+func (s *Source) move(read fs.FileInfo, target string) error {
+	path := filepath.Join(s.cfg.Directory, read.Name())
+	if now, err := os.Lstat(path); err != nil || !unchanged(read, now) {
+		return errChanged
+	}
+	if err := os.Rename(path, target); err != nil {
+		return fmt.Errorf("move: %w", err)
+	}
+	now, err := os.Lstat(target)
+	if err == nil && unchanged(read, now) {
+		return nil
+	}
+	// Replaced between the two calls. A link never takes the place of a third.
+	for n := 1; n < 100; n++ {
+		back := path
+		if n > 1 {
+			back = filepath.Join(s.cfg.Directory, strconv.Itoa(n)+"-"+read.Name())
+		}
+		if err = os.Link(target, back); err == nil {
+			err = os.Remove(target)
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("move back a file that was not read: %w", err)
+	}
+	return errChanged
 }
 
 // results writes the report: the results one by one, then the summary.
@@ -160,7 +192,7 @@ func (s *Source) outcome(ctx context.Context, r *result) {
 }
 
 // destination is where a file goes: under its name, or with a number added
-// when that is taken.
+// when that or its report's is taken.
 func destination(dir, name string) (string, error) {
 	extension := filepath.Ext(name)
 	stem := strings.TrimSuffix(name, extension)
@@ -179,14 +211,26 @@ func destination(dir, name string) (string, error) {
 		if n > 1 {
 			candidate = filepath.Join(dir, stem+"-"+strconv.Itoa(n)+extension)
 		}
-		_, err := os.Lstat(candidate)
-		if errors.Is(err, fs.ErrNotExist) {
-			return candidate, nil
-		}
+		free, err := bothFree(candidate, candidate+reportSuffix)
 		if err != nil {
 			return "", fmt.Errorf("move: %w", err)
 		}
+		if free {
+			return candidate, nil
+		}
 	}
+}
+
+// bothFree says whether nothing has either name.
+func bothFree(paths ...string) (bool, error) {
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			return false, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, err //nolint:wrapcheck // by the caller
+		}
+	}
+	return true, nil
 }
 
 // writeSynced writes a file and brings it to disk.

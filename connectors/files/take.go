@@ -62,9 +62,6 @@ func (s *Source) take(ctx, work context.Context, in pipelines.Intake, info fs.Fi
 			return err
 		}
 	}
-	if now, err := os.Lstat(path); err != nil || !unchanged(info, now) {
-		return errChanged
-	}
 	return s.finish(work, info, found, isFHIR, p, began)
 }
 
@@ -105,11 +102,11 @@ func (s *Source) survey(ctx context.Context, f io.Reader, isFHIR bool) (survey, 
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			var count *hl7v2.BatchCountError
+			bad := torn(err)
 			switch {
-			case errors.As(err, &count):
+			case bad != nil:
 				if len(out.problems) < 100 {
-					out.problems = append(out.problems, problem{Code: "AE", Condition: "207", Place: count.Trailer + "-1", Reason: count.Error() + "; send the file again whole"})
+					out.problems = append(out.problems, *bad)
 				}
 			case err != nil && !errors.Is(err, hl7v2.ErrTooLong):
 				return out, fmt.Errorf("read: %w", err)
@@ -123,6 +120,23 @@ func (s *Source) survey(ctx context.Context, f io.Reader, isFHIR bool) (survey, 
 	}
 	out.sum = hex.EncodeToString(h.Sum(nil))
 	return out, nil
+}
+
+// torn is what shows that a file is not whole, or nil.
+func torn(err error) *problem {
+	var count *hl7v2.BatchCountError
+	var cut *hl7v2.CutError
+	bad := &problem{Code: "AE", Condition: "207"}
+	switch {
+	case errors.As(err, &count):
+		bad.Place = count.Trailer + "-1"
+	case errors.As(err, &cut):
+		bad.Place = cut.Missing
+	default:
+		return nil
+	}
+	bad.Reason = err.Error() + "; send the file again whole"
+	return bad
 }
 
 // messages takes each message that has no line of progress yet.
@@ -224,7 +238,7 @@ func (s *Source) v2(f io.Reader) reader {
 	var msg hl7v2.Message
 	return func() (*pipelines.Message, result, error) {
 		item, err := split.Next()
-		for errors.As(err, new(*hl7v2.BatchCountError)) { // the survey saw none: the file is changing
+		for torn(err) != nil { // the survey saw none: the file is changing
 			item, err = split.Next()
 		}
 		switch {

@@ -116,7 +116,7 @@ func (a *answerer) message(raw []byte) [][]byte {
 		if ack == nil {
 			return nil
 		}
-		a.count("AR")
+		a.countAck(ack)
 		return [][]byte{ack}
 	}
 	if a.msg.Header().IsAck() {
@@ -231,12 +231,18 @@ func (a *answerer) answer(code hl7v2.AckCode, errs ...hl7v2.AckError) []byte {
 // reject answers bytes that are no message of their own.
 func (a *answerer) reject(raw []byte, condition, reason string) {
 	if ack := hl7v2.BuildReject(raw, a.conn.server.answers.next(), time.Now(), hl7v2.AckError{Code: condition, Severity: "E", Text: reason}); ack != nil {
-		a.count("AR")
+		a.countAck(ack)
 		a.out = appendFrame(a.out, ack)
 	}
 }
 
 func (a *answerer) count(code string) { a.conn.server.cfg.Answered(a.conn.server.cfg.Name, code) }
+
+func (a *answerer) countAck(ack []byte) {
+	if read, err := hl7v2.ParseAck(ack); err == nil {
+		a.count(string(read.Code))
+	}
+}
 
 // ackError says in ERR what was refused; never a value of the message.
 func ackError(r *pipelines.Refused) hl7v2.AckError {

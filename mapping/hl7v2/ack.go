@@ -211,14 +211,38 @@ func (p Place) numbers() [6]string {
 	return out
 }
 
-// BuildReject answers bytes that Parse refuses: AR, or CR where MSH-15 or
-// MSH-16 can still be made out (enhanced mode). What can be read of MSH is
-// echoed, with the default encoding characters where MSH-2 is the fault. What
-// says that it is an acknowledgement gets nil.
+// BuildReject answers bytes that are not taken as messages: AE where the first
+// error is one that may pass (204 to 207, HL7 table 0357), else AR; CE or CR
+// where MSH-15 and MSH-16 can still be made out and ask for it, nothing where
+// they ask for nothing (HL7 v2.5.1 §2.9). What can be read of MSH is echoed,
+// with the default encoding characters where MSH-2 is the fault; of a batch its
+// header, whose control id is field 11. What says that it is an acknowledgement
+// gets nil.
 func BuildReject(raw []byte, controlID string, now time.Time, errs ...AckError) []byte {
+	m := readable(raw)
+	if m == nil {
+		return nil
+	}
+	code := AR
+	if len(errs) > 0 && errs[0].Code >= "204" && errs[0].Code <= "207" {
+		code = AE
+	}
+	if mode := m.Header().AckMode(); mode.Accept.Wants(false) {
+		code = "C" + code[1:]
+	} else if !mode.Application.Wants(false) {
+		return nil
+	}
+	return BuildAck(m, code, controlID, now, errs...)
+}
+
+// readable makes a message of what can be read of the first line.
+func readable(raw []byte) *Message {
 	raw = raw[contentStart(raw):]
 	line := raw[:min(indexFrom(raw, 0, '\r'), indexFrom(raw, 0, '\n'))]
 	m, err := Parse(line)
+	if err == nil && !m.Segment(0).Is("MSH") {
+		m, err = Parse(batchAsMessage(m.Segment(0), line[3:4]))
+	}
 	if err != nil && len(line) > 4 && string(line[:3]) == "MSH" && separator(line[3]) {
 		sep := line[3:4]
 		_, rest, _ := bytes.Cut(line[4:], sep)
@@ -229,11 +253,17 @@ func BuildReject(raw []byte, controlID string, now time.Time, errs ...AckError) 
 			return nil
 		}
 	}
-	code := AR
-	if m.Header().AckMode().Enhanced {
-		code = CR
+	return m
+}
+
+// batchAsMessage writes what FHS and BHS have in common with MSH: who sends to
+// whom, and a control id.
+func batchAsMessage(h Segment, sep []byte) []byte {
+	fields := [][]byte{[]byte("MSH")}
+	for n := 2; n <= 7; n++ {
+		fields = append(fields, h.Field(n).Raw())
 	}
-	return BuildAck(m, code, controlID, now, errs...)
+	return bytes.Join(append(fields, nil, nil, h.Field(11).Raw()), sep)
 }
 
 func errorText(code string) string {

@@ -119,6 +119,33 @@ func TestRejectingWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A batch is refused by its own control id, BHS-11 or FHS-11; what may pass is
+// AE, so that it is sent again.
+func TestRejectingABatch(t *testing.T) {
+	for _, header := range []string{"BHS", "FHS"} {
+		raw := header + "|^~\\&|APP|FAC|LIAISON|HUB|20260301||nightly|a comment|B7\rMSH|^~\\&|APP||||||ADT^A01|1|P|2.5\rBTS|2\r"
+		require.Equal(t, "MSH|^~\\&|LIAISON|HUB|APP|FAC|20260301120000+0000||ACK|L1|P|2.3\rMSA|AE|B7|again\rERR|^^^207&Application internal error&HL70357\r",
+			string(hl7v2.BuildReject([]byte(raw), "L1", noon, hl7v2.AckError{Code: "207", Text: "again"})))
+	}
+}
+
+// What cannot be read is refused in the mode that its sender asks for.
+func TestRejectingByMode(t *testing.T) {
+	for asked, want := range map[string]string{"": "MSA|AR|77", "NE|AL": "MSA|AR|77", "AL|NE": "MSA|CR|77", "ER|ER": "MSA|CR|77", "SU|AL": "MSA|AR|77", "NE|ER": "MSA|AR|77"} {
+		ack := string(hl7v2.BuildReject([]byte("MSH||APP|FAC|||20260301||ADT^A01|77|P|2.5|||"+asked+"\r"), "L1", noon, hl7v2.AckError{Code: "102"}))
+		require.Contains(t, ack, want, asked)
+	}
+	for _, asked := range []string{"NE|NE", "NE|SU", "SU|NE"} {
+		require.Nil(t, hl7v2.BuildReject([]byte("MSH||APP|FAC|||20260301||ADT^A01|77|P|2.5|||"+asked+"\r"), "L1", noon, hl7v2.AckError{Code: "102"}), asked)
+	}
+}
+
+// A version with blanks around it is that version.
+func TestPaddedVersion(t *testing.T) {
+	ack := string(hl7v2.BuildAck(parse(t, request(" 2.5.1 ")), hl7v2.AE, "L1", noon, hl7v2.AckError{Code: "101", Location: hl7v2.Place{Segment: "PID", Field: 3}}))
+	require.Contains(t, ack, "ERR||PID^1^3^1|101^")
+}
+
 func TestAckModes(t *testing.T) {
 	for name, c := range map[string]struct {
 		accept, application                    string

@@ -32,18 +32,31 @@ func (e *BatchCountError) Error() string {
 
 // batchState follows headers and trailers.
 type batchState struct {
-	info     *BatchInfo
-	file     []byte
-	messages int // since BHS
-	batches  int // since FHS
+	info      *BatchInfo
+	file      []byte
+	separator byte // of the last header
+	messages  int  // since BHS
+	batches   int  // since FHS
+}
+
+// kind is lineKind; behind a message a trailer is one only where a header is
+// open, and with its separator. Else it is a line of the message's text.
+func (b *batchState) kind(line []byte, behindMessage bool) string {
+	kind := lineKind(line)
+	switch {
+	case kind != "BTS" && kind != "FTS", !behindMessage, b.info != nil && (len(bytes.TrimSpace(line)) == 3 || line[3] == b.separator):
+		return kind
+	}
+	return ""
 }
 
 func (b *batchState) begin(kind string, line []byte) {
 	line = bytes.Clone(bytes.TrimRight(line, "\r\n"))
 	if kind == "FHS" {
-		*b = batchState{file: line, info: &BatchInfo{File: line}}
+		*b = batchState{file: line, info: &BatchInfo{File: line}, separator: line[3]}
 		return
 	}
+	b.separator = line[3]
 	b.batches++
 	b.messages = 0
 	b.info = &BatchInfo{File: b.file, Header: line, Number: b.batches}
@@ -86,6 +99,18 @@ func (b *batchState) end(kind string, line []byte) error {
 		return nil
 	}
 	return &BatchCountError{Trailer: kind, Declared: declared, Found: found}
+}
+
+// open gives the trailers that are missing at the end.
+func (b *batchState) open() []string {
+	var missing []string
+	if b.info != nil && b.info.Header != nil {
+		missing = append(missing, "BTS")
+	}
+	if b.file != nil {
+		missing = append(missing, "FTS")
+	}
+	return missing
 }
 
 // lineKind names the segments that a Splitter acts on, "" for any other line.
@@ -201,7 +226,7 @@ func appendBatchHeader(dst []byte, name string, header []byte, controlID string,
 // ParseAcks reads one acknowledgement, or each of a batch of them.
 func ParseAcks(raw []byte) ([]Ack, error) {
 	items, err := SplitAll(raw)
-	if err != nil {
+	if errors.As(err, new(*BatchCountError)) {
 		return nil, fmt.Errorf("read acknowledgements: %w", err)
 	}
 	if len(items) == 0 {

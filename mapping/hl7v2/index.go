@@ -37,9 +37,10 @@ func indexFrom(b []byte, at int, c byte) int {
 func (m *Message) line(text []byte, at, end int) {
 	last := len(m.segments) - 1
 	if last < 0 || beginsSegment(text[at:end], m.d.Field) {
+		name := nameKey(text[at], text[at+1], text[at+2])
 		m.segments = append(m.segments, segment{
-			start: int32(at), end: int32(end), first: int32(len(m.fields)), name: nameKey(text[at], text[at+1], text[at+2]),
-			header: isHeader(text[at : at+3]),
+			start: int32(at), end: int32(end), first: int32(len(m.fields)), name: name,
+			occurrence: m.names.count(name), header: isHeader(text[at : at+3]),
 		})
 		m.fields = appendFields(append(m.fields, int32(at)), text, at, end, m.d.Field)
 		return

@@ -56,6 +56,7 @@ type segment struct {
 	start, end int32 // bytes of Message.text, without the terminator
 	first      int32
 	name       uint32 // its three bytes, big-endian
+	occurrence int32  // among the segments of this name, from 1
 	header     bool   // field 1 is the field separator itself
 }
 
@@ -68,6 +69,7 @@ type Message struct {
 	d        Delimiters
 	segments []segment
 	fields   []int32
+	names    names
 	charset  charset
 	fallback charset
 
@@ -95,6 +97,7 @@ func Parse(raw []byte) (*Message, error) {
 // unescaped line break (see Segment.Continued).
 func (m *Message) Parse(raw []byte) error {
 	m.raw, m.text, m.segments, m.fields, m.d = raw, raw, m.segments[:0], m.fields[:0], Delimiters{}
+	m.names.reset()
 	at, err := m.readDelimiters()
 	if err != nil {
 		return err
@@ -109,6 +112,7 @@ func (m *Message) Parse(raw []byte) error {
 // reindex indexes the message's bytes in another form.
 func (m *Message) reindex(text []byte) {
 	m.text, m.segments, m.fields = text, m.segments[:0], m.fields[:0]
+	m.names.reset()
 	m.index(contentStart(text))
 }
 

@@ -60,13 +60,7 @@ func (s Segment) Occurrence() int {
 	if s.m == nil {
 		return 0
 	}
-	n, name := 0, s.m.segments[s.i].name
-	for i := range s.m.segments[:s.i+1] {
-		if s.m.segments[i].name == name {
-			n++
-		}
-	}
-	return n
+	return int(s.m.segments[s.i].occurrence)
 }
 
 // Raw gives the segment's bytes as received, without its terminator.

@@ -35,6 +35,7 @@ type Splitter struct {
 	message []byte // the message in hand, nil between two
 	blank   []byte // empty lines that belong to it only if it goes on
 	skip    bool   // the message in hand is too long
+	framed  bool   // within an MLLP frame
 	index   int
 	batch   batchState
 	ready   []splitResult
@@ -59,10 +60,25 @@ func (s *Splitter) Limit(bytes int) *Splitter {
 	return s
 }
 
-// Next gives the next message, or io.EOF after the last. Three kinds of error:
-// a *BatchCountError stands in the place of the trailer that declared the
-// count, ErrTooLong in the place of the message, and reading may go on after
-// both; an error of the reader ends it, and a message cut off by it is not given.
+// A CutError says that what had begun is not ended, where the input ends or the
+// next frame begins: it was cut short, most likely.
+type CutError struct {
+	Missing string // BTS, FTS, or "" for a frame's end block
+}
+
+func (e *CutError) Error() string {
+	if e.Missing == "" {
+		return "a frame without its end block"
+	}
+	return "a batch without its trailer " + e.Missing
+}
+
+// Next gives the next message, or io.EOF after the last. A *BatchCountError
+// stands in the place of the trailer that declared the count, ErrTooLong in the
+// place of the message, a *CutError in the place of a message whose frame has
+// no end or, behind the last message, of a batch's trailer; reading may go on
+// after all of them. An error of the reader ends it, and a message cut off by it
+// is not given.
 func (s *Splitter) Next() (SplitItem, error) {
 	for len(s.ready) == 0 {
 		if s.err != nil {
@@ -83,16 +99,33 @@ func (s *Splitter) step() {
 		return
 	}
 	s.take(s.line)
-	if frameEnds || err != nil {
+	if frameEnds {
 		s.flush()
+		s.framed = false
+	}
+	if err != nil {
+		s.cut()
+		for _, missing := range s.batch.open() {
+			s.ready = append(s.ready, splitResult{err: &CutError{Missing: missing}})
+		}
 	}
 	s.err = err
 }
 
+// cut ends the message in hand where its frame, if it stands in one, is not
+// ended.
+func (s *Splitter) cut() {
+	if s.framed && s.message != nil {
+		s.message, s.blank, s.skip, s.index = nil, s.blank[:0], false, s.index+1
+		s.ready = append(s.ready, splitResult{err: &CutError{}})
+	}
+	s.flush()
+}
+
 func (s *Splitter) take(line []byte) {
 	if n := len(line) - len(bytes.TrimLeft(line, "\x0b")); n > 0 {
-		s.flush()
-		line = line[n:]
+		s.cut()
+		line, s.framed = line[n:], true
 	}
 	if s.index == 0 && s.message == nil {
 		line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
@@ -104,7 +137,7 @@ func (s *Splitter) take(line []byte) {
 		}
 		return
 	}
-	switch kind := lineKind(line); kind {
+	switch kind := s.batch.kind(line, s.message != nil); kind {
 	case "FHS", "BHS":
 		s.flush()
 		s.batch.begin(kind, line)

@@ -59,7 +59,6 @@ func TestSplitter(t *testing.T) {
 		"frames without CR":      {"\x0b" + one + "\x1c\x0b" + two + "\x1c", []string{one, two}},
 		"frames, a line each":    {"\x0b" + one + "\x1c\r\n\x0b" + two + "\x1c\r\n", []string{one, two}},
 		"double frames":          {"\x0b\x0b" + one + "\x1c\r\x1c\r\x0b\x0b" + two + "\x1c\r\x1c\r", []string{one, two}},
-		"start before end":       {"\x0b" + one + "\x0b" + two + "\x1c\r", []string{one, two}},
 		"FS is data":             {"\x0bMSH|^~\\&|A\x1cB\r\x1c\r", []string{"MSH|^~\\&|A\x1cB\r"}},
 		"batch":                  {"FHS|^~\\&|\rBHS|^~\\&|\r" + one + two + "BTS|2\rFTS|1\r", []string{one, two}},
 		"batch, LF":              {"BHS|^~\\&|\n" + lf + "BTS|1\n", []string{lf}},
@@ -104,6 +103,20 @@ func TestBatches(t *testing.T) {
 	require.False(t, hl7v2.IsBatch(nil))
 }
 
+// A trailer is a line with the separator of the header that it ends; else it is
+// a line of text.
+func TestTrailersInText(t *testing.T) {
+	for in, want := range map[string][]string{
+		"MSH|^~\\&|A\rOBX|1|TX|||blood tests\nBTS: negative\nsee above\r" + two:       {"MSH|^~\\&|A\rOBX|1|TX|||blood tests\nBTS: negative\nsee above\r", two},
+		"BHS|^~\\&\rMSH|^~\\&|A\rOBX|1|TX|||tests\nBTS: 3\nFTS=1\r" + two + "BTS|2\r": {"MSH|^~\\&|A\rOBX|1|TX|||tests\nBTS: 3\nFTS=1\r", two},
+		"BHS|^~\\&\r" + one + "BTS|1\r" + two + "BTS\r":                               {one, two + "BTS\r"},
+	} {
+		items, err := hl7v2.SplitAll([]byte(in))
+		require.NoError(t, err, "%q", in)
+		require.Equal(t, want, raws(items), "%q", in)
+	}
+}
+
 func TestBatchCounts(t *testing.T) {
 	for in, want := range map[string][]hl7v2.BatchCountError{
 		"BHS|^~\\&\r" + one + "BTS|3\r":                         {{Trailer: "BTS", Declared: 3, Found: 1}},
@@ -126,6 +139,35 @@ func TestBatchCounts(t *testing.T) {
 			}
 		}
 		require.ElementsMatch(t, want, got, in)
+	}
+}
+
+// What was cut short is told: a frame without its end is no message, a batch
+// without its trailer may not be all of it.
+func TestCut(t *testing.T) {
+	for in, want := range map[string]struct {
+		messages []string
+		missing  []string
+	}{
+		"\x0b" + one + "\x1c\r\x0b" + two[:len(two)-3]: {[]string{one}, []string{""}},
+		"\x0b" + one + "\x0b" + two + "\x1c\r":         {[]string{two}, []string{""}},
+		"\x0b" + one + "\x1c":                          {[]string{one}, nil},
+		"BHS|^~\\&\r" + one + two:                      {[]string{one, two}, []string{"BTS"}},
+		"FHS|^~\\&\rBHS|^~\\&\r" + one:                 {[]string{one}, []string{"BTS", "FTS"}},
+		"FHS|^~\\&\rBHS|^~\\&\r" + one + "BTS|1\r":     {[]string{one}, []string{"FTS"}},
+		"FHS|^~\\&\rBHS|^~\\&\r" + one + "FTS|1\r":     {[]string{one}, nil},
+		"FHS|^~\\&\r" + one:                            {[]string{one}, []string{"FTS"}},
+	} {
+		items, errs := split(t, hl7v2.NewSplitter(strings.NewReader(in)))
+		require.Equal(t, want.messages, raws(items), "%q", in)
+		var missing []string
+		for _, err := range errs {
+			var cut *hl7v2.CutError
+			require.ErrorAs(t, err, &cut)
+			require.Contains(t, err.Error(), cut.Missing)
+			missing = append(missing, cut.Missing)
+		}
+		require.Equal(t, want.missing, missing, "%q", in)
 	}
 }
 
@@ -172,6 +214,9 @@ func TestPackingDoesNotMatter(t *testing.T) {
 				m = "\x0b" + m + "\x1c\r"
 			}
 			in.WriteString(m)
+		}
+		if kind == "batch" {
+			in.WriteString("BTS\r")
 		}
 		s := hl7v2.NewSplitter(iotest.HalfReader(&in))
 		var got []string

@@ -45,7 +45,8 @@ func (z ZoneSource) String() string {
 // A Time is what an HL7 v2 time says, with the precision it says it in.
 //
 // A wall clock that a configured zone had twice (the hour before summer time
-// ends) is taken as the first of the two, which has the earlier instant: Fold.
+// ends) is taken as the first of the two, which has the earlier instant: Fold,
+// and Second is the other.
 // One that the zone skipped (the hour when it begins) is moved on by the length
 // of the gap, as a clock that nobody set would show it: Gap.
 type Time struct {
@@ -58,7 +59,17 @@ type Time struct {
 	Leap           bool // second 60: Time is second 59, the FHIR forms keep 60
 	Irregular      bool // not written as the standard has it, but clear
 
-	wall time.Time // the digits as given, as if in UTC
+	wall   time.Time // the digits as given, as if in UTC
+	second time.Time // of a Fold
+}
+
+// Second gives the second instant of a time that happened twice (Fold), else
+// Time.
+func (t Time) Second() time.Time {
+	if t.Fold {
+		return t.second
+	}
+	return t.Time
 }
 
 // A TimeError says why text is no HL7 v2 time; the text is not in it.
@@ -230,9 +241,9 @@ func (t *Time) local(loc *time.Location) {
 	earlyOK, lateOK := offsetAt(early, loc) == before, offsetAt(late, loc) == after
 	switch {
 	case earlyOK && lateOK && before != after:
-		t.Fold, t.Time = true, early
+		t.Fold, t.Time, t.second = true, early, late
 		if late.Before(early) {
-			t.Time = late
+			t.Time, t.second = late, early
 		}
 	case earlyOK:
 		t.Time = early

@@ -65,7 +65,7 @@ func appendStamp(dst []byte, t time.Time) []byte {
 // version orders HL7 versions: 2.5.1 is 20501. An unreadable one is 0.
 func version(text []byte) int {
 	part, parts, seen := 0, [3]int{}, false
-	for _, c := range bytes.TrimLeft(text, "vV ") {
+	for _, c := range bytes.TrimLeft(bytes.TrimSpace(text), "vV ") {
 		switch {
 		case c >= '0' && c <= '9' && parts[part] < 99:
 			parts[part], seen = parts[part]*10+int(c-'0'), true

@@ -302,9 +302,18 @@ func (f *fold) load(kind Kind, key string) (*state, error) {
 	return f.decoded(name, data)
 }
 
-// find resolves an item to the record it speaks of: by its key, else by any of
-// its other identifiers.
+// find resolves an item to the record it speaks of: by the id under which a
+// client puts it, by its key, else by any of its other identifiers.
 func (f *fold) find(it *Item) (*state, error) {
+	if it.byID {
+		data, err := f.get(resourceKey(it.Resource.ResourceType() + "/" + it.Resource.ID()))
+		if err != nil {
+			return nil, err
+		}
+		if key, ok := bytes.CutPrefix(data, append([]byte{0}, recordKey(it.Kind, "")...)); ok {
+			return f.load(it.Kind, string(key))
+		}
+	}
 	s, err := f.load(it.Kind, it.Key.String())
 	for i := 0; s == nil && err == nil && i < len(it.Alternate); i++ {
 		s, err = f.load(it.Kind, it.Alternate[i].String())

@@ -150,7 +150,9 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 			c.Related = append(c.Related, e.node)
 			continue
 		}
-		it := Item{Kind: kind, Key: keyOf(e.node, req.Origin.Source), Action: Snapshot, State: statusOf(kind, e.node), Resource: e.node, Raw: raw}
+		it := Item{
+			Kind: kind, Key: keyOf(e.node, req.Origin.Source), Action: Snapshot, State: statusOf(kind, e.node), Resource: e.node, Raw: raw, byID: e.put,
+		}
 		if !e.put && req.Method != "PUT" {
 			it.Action = Upsert
 		}

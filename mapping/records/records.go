@@ -68,8 +68,8 @@ type Origin struct {
 	Journal                       uint64
 }
 
-// A Stamp orders the changes of one sender: day by day, within the day by MSH-13,
-// else by MSH-7, else by arrival.
+// A Stamp orders the changes of one sender: by the time that they were sent, by
+// number where that is the same (MSH-7, MSH-13), else by arrival.
 // Stamps of two senders are never compared.
 type Stamp struct {
 	Sender string
@@ -117,6 +117,7 @@ type Item struct {
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
 	Deletes   []string // what the message sets to `""`: element paths, of a list the entries of a field ("telecom:PID-13")
 	Defaulted []string // elements that the tables filled in for want of a value
+	byID      bool     // FHIR intake: the resource's id is its client's
 	owner     string   // the patient that the message names, merged or not
 }
 

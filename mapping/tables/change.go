@@ -112,25 +112,27 @@ func (r *run) occurred() (at, zone string) {
 	return r.ctx.Received.UTC().Format(time.RFC3339), "none"
 }
 
-// order is the stamp within the sender's stream: the day of MSH-7, where that is
-// not beyond the time of receipt, else of the receipt; within the day MSH-13
-// (positive), else the time. Senders begin their numbers anew, each night or
-// when a link restarts (HL7 v2.5.1 §2.10.1): then the new day's messages are
-// newer all the same.
+// order is the stamp within the sender's stream: MSH-7 as an instant, and among
+// messages of one time MSH-13 (positive). Numbers alone say nothing of order:
+// senders begin them anew each night, when a link restarts, when they like (HL7
+// v2.5.1 §2.10.1), and leave them out. The time of receipt stands for an MSH-7
+// that is missing, has no minutes, or is later than a clock can be wrong. Of a
+// local time that happened twice it is the second that had already been when
+// the message came.
 func (r *run) order() string {
 	at, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)
 	when := at.Time
+	if second := at.Second(); err == nil && !second.After(r.ctx.Received) {
+		when = second
+	}
 	if err != nil || at.Precision < hl7v2.Minute || !when.Before(r.ctx.Received.Add(r.ctx.Tolerance)) {
 		when = r.ctx.Received
 	}
-	when = when.UTC()
-	day := when.Format("20060102")
-	if sequence := strings.TrimSpace(r.header.Sequence); sequence != "" {
-		if n, err := strconv.ParseUint(sequence, 10, 62); err == nil && n > 0 {
-			return fmt.Sprintf("%ss%020d", day, n)
-		}
+	order := when.UTC().Format("20060102150405.0000")
+	if n, err := strconv.ParseUint(strings.TrimSpace(r.header.Sequence), 10, 62); err == nil && n > 0 {
+		order += fmt.Sprintf("s%020d", n)
 	}
-	return day + "t" + when.Format("150405.0000")
+	return order
 }
 
 // Tree gives the result's resources as one Bundle tree, for checks.

@@ -121,7 +121,7 @@ func call(f *frame, t *term) string {
 	case "position":
 		return strconv.Itoa(f.segment.Occurrence())
 	case "nth":
-		return r.nth(f, t.args)
+		return r.nth(f, t)
 	case "comparator":
 		sign, _ := compared(use(t.args[0].value(f)))
 		return sign
@@ -129,7 +129,7 @@ func call(f *frame, t *term) string {
 		_, number := compared(use(t.args[0].value(f)))
 		return number
 	case "again":
-		if n := r.nth(f, t.args); n != "1" {
+		if n := r.nth(f, t); n != "1" {
 			r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "the number and code of an earlier one: told apart by its place in the message")
 			return "#" + n
 		}
@@ -350,28 +350,48 @@ func orText(s, d string) string {
 
 // nth counts, among the segments of the same name in the enclosing group, those
 // up to this one whose arguments have the same values: 1, 2, …
-func (r *run) nth(f *frame, args []expr) string {
-	mine := make([]string, len(args))
-	for i := range args {
-		mine[i] = string(args[i].value(f).Raw())
+func (r *run) nth(f *frame, t *term) string {
+	name := f.segment.Name()
+	for i := range r.counts {
+		if c := &r.counts[i]; c.of == t && c.name == name {
+			return strconv.Itoa(int(c.nth[f.segment.Occurrence()-1]))
+		}
 	}
-	n := 1
-	parent := f.group.parent
-	for k := f.segment.Index() - 1; k >= 0; k-- {
+	r.counts = append(r.counts, count{of: t, name: name, nth: r.countAll(name, t.args)})
+	return r.nth(f, t)
+}
+
+// A count is what nth gives for every segment of a name: they are counted at
+// once, so that a message of many costs no more for each.
+type count struct {
+	of   *term // the call
+	name string
+	nth  []int32 // by occurrence
+}
+
+func (r *run) countAll(name string, args []expr) []int32 {
+	type alike struct {
+		parent *instance
+		values string
+	}
+	var out []int32
+	var values []byte
+	seen := map[alike]int32{}
+	for k := range r.msg.Len() {
 		s := r.msg.Segment(k)
-		if !s.Is(f.segment.Name()) || r.groups[k] != f.group && r.groups[k].parent != parent {
+		if !s.Is(name) {
 			continue
 		}
-		other := frame{run: r, segment: s, group: r.groups[k]}
-		same := true
+		f := frame{run: r, segment: s, group: r.groups[k]}
+		values = values[:0]
 		for i := range args {
-			same = same && string(args[i].value(&other).Raw()) == mine[i]
+			values = append(append(values, args[i].value(&f).Raw()...), '\r') // no value holds a segment's end
 		}
-		if same {
-			n++
-		}
+		key := alike{f.group.parent, string(values)}
+		seen[key]++
+		out = append(out, seen[key])
 	}
-	return strconv.Itoa(n)
+	return out
 }
 
 // variant tells segments of one number apart by what they say (the first

@@ -5,6 +5,7 @@
 package tables
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ type Context struct {
 	Received        time.Time
 	Journal         uint64
 	SHA256          string
-	Tolerance       time.Duration // how far MSH-7 may lie beyond Received
+	Tolerance       time.Duration // how far MSH-7 may lie beyond Received; 0: 5 minutes
 }
 
 func (c *Context) defaultAssigner(h hl7v2.Header) string {
@@ -124,6 +125,10 @@ func (m *Mapper) Triggers() []string {
 	return out
 }
 
+// mostSegments is how many segments a message may have: one that is longer
+// would hold up those behind it for seconds, and the memory of all.
+const mostSegments = 50_000
+
 // Map maps one message. The same message in the same context gives the same
 // result. A message of an unknown type, or one whose mapping fails, is an
 // *Unmappable.
@@ -144,17 +149,19 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 		}
 	}
 	at := hl7v2.Place{Segment: "MSH", Occurrence: 1}
+	if msg.Len() > mostSegments {
+		return nil, &Unmappable{Place: at, Code: "too-many-segments", Reason: fmt.Sprintf("the message has more than %d segments", mostSegments)}
+	}
 	defer func() {
 		if failure := recover(); failure != nil {
 			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
 		}
 	}()
-	if ctx.Tolerance == 0 {
-		ctx.Tolerance = 5 * time.Minute
-	}
+	ctx.Tolerance = cmp.Or(ctx.Tolerance, 5*time.Minute)
 	r := m.begin(msg, header, &ctx)
 	r.trace = t
 	r.groups = arrange(st.root, msg, r.groups)
+	r.anchors = st.anchors(msg, r.anchors)
 	groups, main := r.groups, r.main
 	for i := range msg.Len() {
 		s := msg.Segment(i)
@@ -192,25 +199,12 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	return result, nil
 }
 
-// follows checks `after`: the last segment before, but for those that are told
-// apart in the same way (a note stands behind a role of the patient too).
+// follows checks `after`.
 func (r *run) follows(m *makeRule, i int) bool {
 	if len(m.after) == 0 {
 		return true
 	}
-	for j := i - 1; j >= 0; j-- {
-		s := r.msg.Segment(j)
-		if s.Is(m.segment) || slices.ContainsFunc(m.passed, s.Is) {
-			continue
-		}
-		for _, name := range m.after {
-			if s.Is(name) {
-				return true
-			}
-		}
-		return false
-	}
-	return false
+	return r.anchors[i] >= 0 && slices.ContainsFunc(m.after, r.msg.Segment(int(r.anchors[i])).Is)
 }
 
 // make runs one line of a message table for one segment.
@@ -263,7 +257,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 				e.keys = append(e.keys, k)
 			}
 		}
-		g.named = append(g.named, named{name: m.name, at: e})
+		g.name(m.name, e)
 	}
 	f.self, f.base = e, e.node
 	m.section.apply(f)

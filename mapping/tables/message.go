@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
+	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 )
 
@@ -18,6 +19,7 @@ type structure struct {
 	triggers map[string][]triggerRow // by "ADT^A01"
 	makes    map[string][]*makeRule  // by segment, in the table's order
 	edges    []edgeRule
+	floating []string // segments of which some rule asks what they stand behind
 	lines    map[string][]sourceLine
 	edits    map[string][]edit // of overlays, by part
 }
@@ -35,8 +37,7 @@ type makeRule struct {
 	groups  []string
 	segment string
 	after   []string
-	passed  []string // what may stand between: all segments of the structure that are told apart so
-	typ     string   // "" contributes to name
+	typ     string // "" contributes to name
 	name    string
 	record  bool
 	section *section
@@ -106,20 +107,30 @@ func (l *loader) add(file string, values map[string]string, lines map[string]int
 	}
 }
 
-// pass tells every rule that asks what it stands behind which segments may
-// stand between: all that are told apart so in the structure.
-func (st *structure) pass() {
-	var floating []string
+// float notes the segments that are told apart by what they stand behind.
+func (st *structure) float() {
 	for name, rules := range st.makes {
 		if slices.ContainsFunc(rules, func(m *makeRule) bool { return len(m.after) > 0 }) {
-			floating = append(floating, name)
+			st.floating = append(st.floating, name)
 		}
 	}
-	for _, rules := range st.makes {
-		for _, m := range rules {
-			m.passed = floating
+}
+
+// anchors gives for every segment the one that it stands behind, those passed
+// over that are told apart in the same way (a note stands behind a role of the
+// patient too); -1 is none.
+func (st *structure) anchors(msg *hl7v2.Message, into []int32) []int32 {
+	if len(st.floating) == 0 {
+		return into
+	}
+	last := int32(-1)
+	for i := range msg.Len() {
+		into = append(into, last)
+		if !slices.ContainsFunc(st.floating, msg.Segment(i).Is) {
+			last = int32(i)
 		}
 	}
+	return into
 }
 
 func (l *loader) compileStructure(st *structure) {
@@ -160,7 +171,7 @@ func (l *loader) compileStructure(st *structure) {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
 	}
-	st.pass()
+	st.float()
 	for _, line := range l.edited(st, "edges") {
 		e, err := parseEdge(line.text)
 		if err != nil {
@@ -354,7 +365,7 @@ func (m *makeRule) assign(f *frame, made *entry) {
 		for k := range a.steps {
 			st := &a.steps[k]
 			if k == len(a.steps)-1 && st.list && st.label == 0 {
-				if !hasReference(node.Get(st.name), to) {
+				if !f.run.listed(node.Get(st.name), to) {
 					at := f.run.arena.Node(fhir.Object, "")
 					f.run.appendTo(node, st, at)
 					f.run.refer(at, to)
@@ -369,11 +380,25 @@ func (m *makeRule) assign(f *frame, made *entry) {
 	}
 }
 
-func hasReference(list *fhir.Node, to *entry) bool {
-	for _, item := range list.Items() {
-		if item.Str("reference") == to.typ+"/"+to.id {
-			return true
-		}
+// A listing is what a list refers to, as far as it has been read.
+type listing struct {
+	read int
+	refs map[string]bool
+}
+
+// listed says whether a list refers to a resource.
+func (r *run) listed(list *fhir.Node, to *entry) bool {
+	if list == nil {
+		return false
 	}
-	return false
+	l := r.listings[list]
+	if l == nil {
+		l = &listing{refs: map[string]bool{}}
+		r.listings[list] = l
+	}
+	for _, item := range list.Items()[l.read:] {
+		l.refs[item.Str("reference")] = true
+		l.read++
+	}
+	return l.refs[to.reference()]
 }

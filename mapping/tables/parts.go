@@ -273,15 +273,9 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 // reuse puts a part into the message, unless the message has the resource in
 // another form already.
 func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
-	var e *entry
-	for _, have := range r.entries {
-		if have.id == p.id && have.typ == p.typ {
-			if have.frozen != p {
-				return nil
-			}
-			e = have
-			break
-		}
+	e := r.byID[resourceKey{p.typ, p.id}]
+	if e != nil && e.frozen != p {
+		return nil
 	}
 	for i, m := range p.marks {
 		if m != leafUnread && r.leaves[v.Offset()+i] == leafUnread {

@@ -198,7 +198,7 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 		next.Set("url", r.arena.Node(fhir.String, st.url))
 	}
 	r.appendTo(node, st, next)
-	r.labels = append(r.labels, labelled{key: key, node: next})
+	r.labels[key] = next
 	return next
 }
 
@@ -403,7 +403,7 @@ func (r *run) fill(f *frame, node *fhir.Node, st *cstep, rep int, made *fhir.Nod
 		return false
 	}
 	r.appendTo(node, st, made)
-	r.labels = append(r.labels, labelled{key: key, node: made})
+	r.labels[key] = made
 	return true
 }
 

@@ -18,27 +18,31 @@ const (
 
 // A run is the mapping of one message.
 type run struct {
-	mapper  *Mapper
-	msg     *hl7v2.Message
-	header  hl7v2.Header
-	ctx     *Context
-	arena   *fhir.Arena
-	entries []*entry
-	refs    []reference
-	labels  []labelled
-	leaves  []uint8       // by byte offset
-	used    []hl7v2.Value // what the conversion under way has read
-	parts   []hl7v2.Value // components of the values under way, a stack
-	didSet  bool          // whether the last rule put anything
-	later   []deferred
-	groups  []*instance // by segment
-	report  *Report
-	bad     *Unmappable // why the message cannot be mapped
-	whole   string      // the message's text
-	escape  byte
-	keys    []records.Key
-	main    []*entry // by segment: the resource that its leftovers go to
-	results []Entry
+	mapper   *Mapper
+	msg      *hl7v2.Message
+	header   hl7v2.Header
+	ctx      *Context
+	arena    *fhir.Arena
+	entries  []*entry
+	byID     map[resourceKey]*entry
+	refs     map[*fhir.Node]*entry // what a Reference refers to
+	labels   map[labelKey]*fhir.Node
+	leaves   []uint8       // by byte offset
+	used     []hl7v2.Value // what the conversion under way has read
+	parts    []hl7v2.Value // components of the values under way, a stack
+	didSet   bool          // whether the last rule put anything
+	later    []deferred
+	groups   []*instance // by segment
+	anchors  []int32     // by segment, where rules ask what it stands behind
+	counts   []count
+	listings map[*fhir.Node]*listing
+	report   *Report
+	bad      *Unmappable // why the message cannot be mapped
+	whole    string      // the message's text
+	escape   byte
+	keys     []records.Key
+	main     []*entry // by segment: the resource that its leftovers go to
+	results  []Entry
 
 	scope      uint32 // of parts
 	trace      *trace // nil in service
@@ -56,7 +60,8 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.escape, r.bad, r.whole = msg.Delimiters().Escape, nil, ""
 	r.leaves = append(r.leaves[:0], make([]uint8, len(msg.Text())+1)...)
 	r.main = append(r.main[:0], make([]*entry, msg.Len())...)
-	r.entries, r.refs, r.labels, r.used, r.parts = r.entries[:0], r.refs[:0], r.labels[:0], r.used[:0], r.parts[:0]
+	r.entries, r.used, r.parts, r.anchors, r.counts = r.entries[:0], r.used[:0], r.parts[:0], r.anchors[:0], r.counts[:0]
+	r.byID, r.refs, r.labels, r.listings = emptied(r.byID), emptied(r.refs), emptied(r.labels), emptied(r.listings)
 	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
 	r.scope = r.scopeNumber()
 	return r
@@ -88,10 +93,17 @@ type entry struct {
 	value  hl7v2.Value
 }
 
-type reference struct {
-	node *fhir.Node // the Reference element
-	to   *entry
+// emptied gives a map to use again; one that a large message has made large
+// would cost every later one the time to clear it.
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil || len(m) > 1024 {
+		return map[K]V{}
+	}
+	clear(m)
+	return m
 }
+
+type resourceKey struct{ typ, id string }
 
 type labelKey struct {
 	parent  *fhir.Node
@@ -100,20 +112,8 @@ type labelKey struct {
 	rep     int
 }
 
-type labelled struct {
-	key  labelKey
-	node *fhir.Node
-}
-
-// labelled finds the list entry of a label, the latest first.
-func (r *run) labelled(k labelKey) *fhir.Node {
-	for i := len(r.labels) - 1; i >= 0; i-- {
-		if r.labels[i].key == k {
-			return r.labels[i].node
-		}
-	}
-	return nil
-}
+// labelled finds the list entry of a label.
+func (r *run) labelled(k labelKey) *fhir.Node { return r.labels[k] }
 
 // A frame is where a section runs: a segment or a value, onto a node.
 type frame struct {
@@ -204,10 +204,8 @@ func (r *run) mark(v hl7v2.Value, as uint8) {
 
 // resource finds or makes the resource of a type and id.
 func (r *run) resource(typ, id string, key records.Key) *entry {
-	for _, e := range r.entries {
-		if e.id == id && e.typ == typ {
-			return r.thaw(e)
-		}
+	if e := r.byID[resourceKey{typ, id}]; e != nil {
+		return r.thaw(e)
 	}
 	e := r.entry(typ, id, key)
 	r.begin(e)
@@ -223,6 +221,7 @@ func (r *run) entry(typ, id string, key records.Key) *entry {
 	e := r.made[n]
 	*e = entry{typ: typ, id: id, key: key, keys: e.keys[:0], deletes: e.deletes[:0], filled: e.filled[:0], done: e.done[:0]}
 	r.entries = append(r.entries, e)
+	r.byID[resourceKey{typ, id}] = e
 	return e
 }
 
@@ -238,21 +237,19 @@ func (r *run) refer(at *fhir.Node, to *entry) {
 		return
 	}
 	r.didSet = true
-	if to.ref == "" {
-		to.ref = to.typ + "/" + to.id
-	}
-	at.Set("reference", r.arena.Node(fhir.String, to.ref))
-	r.refs = append(r.refs, reference{node: at, to: to})
+	at.Set("reference", r.arena.Node(fhir.String, to.reference()))
+	r.refs[at] = to
 }
 
-func (r *run) referred(at *fhir.Node) *entry {
-	for i := len(r.refs) - 1; i >= 0; i-- {
-		if r.refs[i].node == at {
-			return r.refs[i].to
-		}
+// reference is the text that refers to the entry.
+func (e *entry) reference() string {
+	if e.ref == "" {
+		e.ref = e.typ + "/" + e.id
 	}
-	return nil
+	return e.ref
 }
+
+func (r *run) referred(at *fhir.Node) *entry { return r.refs[at] }
 
 // deferred are the references of a make line: they are put when every segment
 // has been read, so that a name means the resource made last in its group.

@@ -124,9 +124,10 @@ type instance struct {
 	parent   *instance
 	position int   // index of the last item filled
 	segments []int // of this instance itself, in order
-	named    []named
-	children []*instance
-	single   bool // the enclosing group can have only one of these
+	byName   map[string][]int
+	named    []named     // the resources made here, the last of each name
+	singles  []*instance // groups in it of which it can have only one
+	all      []named     // of the outermost: every name in the message; at is nil where it has several
 }
 
 type named struct {
@@ -146,8 +147,8 @@ func (g *instance) near(right func(*instance) bool) bool {
 }
 
 func (g *instance) inside(right func(*instance) bool) bool {
-	for _, c := range g.children {
-		if c.single && (right(c) || c.inside(right)) {
+	for _, c := range g.singles {
+		if right(c) || c.inside(right) {
 			return true
 		}
 	}
@@ -159,36 +160,46 @@ func (g *instance) inside(right func(*instance) bool) bool {
 func (g *instance) lookup(name string) (found *entry) {
 	top := g
 	g.near(func(g *instance) bool {
-		for i := len(g.named) - 1; i >= 0 && found == nil; i-- {
-			if g.named[i].name == name {
-				found = g.named[i].at
-			}
+		if k := of(g.named, name); k >= 0 {
+			found = g.named[k].at
 		}
 		return found != nil
 	})
 	if found != nil {
 		return found
 	}
-	for top.parent != nil {
-		top = top.parent
-	}
-	var all []*entry
-	top.all(name, &all)
-	if len(all) == 1 {
-		return all[0]
+	all := top.outermost().all
+	if k := of(all, name); k >= 0 {
+		return all[k].at
 	}
 	return nil
 }
 
-func (g *instance) all(name string, into *[]*entry) {
-	for _, n := range g.named {
-		if n.name == name && !slices.Contains(*into, n.at) {
-			*into = append(*into, n.at)
-		}
+// name gives a resource a name here.
+func (g *instance) name(name string, e *entry) {
+	top := g.outermost()
+	if k := of(g.named, name); k >= 0 {
+		g.named[k].at = e
+	} else {
+		g.named = append(g.named, named{name: name, at: e})
 	}
-	for _, c := range g.children {
-		c.all(name, into)
+	if k := of(top.all, name); k < 0 {
+		top.all = append(top.all, named{name: name, at: e})
+	} else if top.all[k].at != e {
+		top.all[k].at = nil
 	}
+}
+
+// of finds a name, -1 where it is not.
+func of(list []named, name string) int {
+	return slices.IndexFunc(list, func(n named) bool { return n.name == name })
+}
+
+func (g *instance) outermost() *instance {
+	for g.parent != nil {
+		g = g.parent
+	}
+	return g
 }
 
 // find gives the segment of this name nearest to from: the last before it in
@@ -196,6 +207,10 @@ func (g *instance) all(name string, into *[]*entry) {
 func (g *instance) find(msg *hl7v2.Message, name string, from hl7v2.Segment) (hl7v2.Segment, bool) {
 	best := -1
 	g.near(func(g *instance) bool {
+		if len(g.segments) > fewSegments {
+			best = nearest(g.index(msg)[name], from.Index())
+			return best >= 0
+		}
 		for _, i := range g.segments {
 			if msg.Segment(i).Is(name) && (best < 0 || i < from.Index()) {
 				best = i
@@ -207,6 +222,30 @@ func (g *instance) find(msg *hl7v2.Message, name string, from hl7v2.Segment) (hl
 		return hl7v2.Segment{}, false
 	}
 	return msg.Segment(best), true
+}
+
+// fewSegments is up to which number a group's segments are looked through.
+const fewSegments = 32
+
+// index gives the segments of this instance by name.
+func (g *instance) index(msg *hl7v2.Message) map[string][]int {
+	if g.byName == nil {
+		g.byName = map[string][]int{}
+		for _, i := range g.segments {
+			name := msg.Segment(i).Name()
+			g.byName[name] = append(g.byName[name], i)
+		}
+	}
+	return g.byName
+}
+
+// nearest gives the last of a sorted list before from, else its first, else -1.
+func nearest(list []int, from int) int {
+	if len(list) == 0 {
+		return -1
+	}
+	at, _ := slices.BinarySearch(list, from)
+	return list[max(at-1, 0)]
 }
 
 // arrange puts every segment of a message into group instances. It follows the
@@ -264,8 +303,10 @@ func filled(g *instance, msg *hl7v2.Message, name string) bool {
 
 // open starts an instance of a group, down to the one that holds the segment.
 func open(parent *instance, as item, msg *hl7v2.Message, s hl7v2.Segment) *instance {
-	g := &instance{def: as.group, parent: parent, single: !as.repeats}
-	parent.children = append(parent.children, g)
+	g := &instance{def: as.group, parent: parent}
+	if !as.repeats {
+		parent.singles = append(parent.singles, g)
+	}
 	for k, it := range g.def.items {
 		if it.group == nil && s.Is(it.segment) {
 			g.position = k
