@@ -1,14 +1,21 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
@@ -20,21 +27,111 @@ func quarantineCommand() *cobra.Command {
 	return c
 }
 
+// choice says which messages in quarantine a command is about.
+type choice struct{ reason, source, place, message string }
+
+func (q *choice) register(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&q.reason, "reason", "", "only those of this reason")
+	f.StringVar(&q.source, "source", "", "only those of this source")
+	f.StringVar(&q.place, "place", "", "only those with this place, such as PID-5.1")
+	f.StringVar(&q.message, "message", "", "only those of this type, such as ADT^A01")
+}
+
+func (q *choice) takes(h *engine.Held) bool {
+	has := func(want, have string) bool { return want == "" || want == have }
+	return has(q.reason, string(h.Reason)) && has(q.source, h.Source) && has(q.place, h.Place) && has(q.message, h.Message)
+}
+
+// held reads what is in quarantine.
+func (o *operator) held(c *cobra.Command, q *choice) (out []*engine.Held, err error) {
+	err = o.call(c, http.MethodGet, "/quarantine", nil, func(answer io.Reader) error {
+		lines := json.NewDecoder(answer)
+		for {
+			h := &engine.Held{}
+			if err := lines.Decode(h); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return fmt.Errorf("read answer: %w", err)
+			}
+			if q.takes(h) {
+				out = append(out, h)
+			}
+		}
+	})
+	return out, err
+}
+
+// A heldGroup is how many messages are in quarantine alike.
+type heldGroup struct {
+	Count   int              `json:"count"`
+	Reason  pipelines.Reason `json:"reason"`
+	Place   string           `json:"place,omitempty"`
+	Source  string           `json:"source"`
+	Message string           `json:"message,omitempty"`
+	First   uint64           `json:"first"`
+	Last    uint64           `json:"last"`
+	Advice  string           `json:"advice"`
+}
+
+// quarantineGroups prints what is in quarantine by reason, place, source and
+// type, the most first.
+func quarantineGroups(c *cobra.Command, asJSON bool, list []*engine.Held) error {
+	groups := map[heldGroup]*heldGroup{}
+	for _, h := range list {
+		alike := heldGroup{Reason: h.Reason, Place: h.Place, Source: h.Source, Message: h.Message}
+		g := groups[alike]
+		if g == nil {
+			g = &heldGroup{Reason: h.Reason, Place: h.Place, Source: h.Source, Message: h.Message, First: h.Position, Advice: pipelines.Reasons()[h.Reason]}
+			groups[alike] = g
+		}
+		g.Count++
+		g.Last = h.Position
+	}
+	sorted := slices.SortedFunc(maps.Values(groups), func(a, b *heldGroup) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.First, b.First))
+	})
+	for _, g := range sorted {
+		line := fmt.Sprintf("%8d  %s %s  %s %s  %d to %d: %s", g.Count, g.Reason, g.Place, g.Source, g.Message, g.First, g.Last, g.Advice)
+		if asJSON {
+			text, err := json.Marshal(g)
+			if err != nil {
+				return fmt.Errorf("write: %w", err)
+			}
+			line = string(text)
+		}
+		if _, err := fmt.Fprintln(c.OutOrStdout(), line); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return nil
+}
+
 func quarantineList(o *operator) *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List quarantined messages, oldest first", Args: cobra.NoArgs,
+	var group bool
+	c := &cobra.Command{
+		Use: "list", Short: "List quarantined messages, oldest first, or with --group how many there are of each kind", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if group {
+				list, err := o.held(c, &choice{})
+				if err != nil {
+					return err
+				}
+				return quarantineGroups(c, o.json, list)
+			}
 			return o.call(c, http.MethodGet, "/quarantine", nil, printLines(c, o.json, func(h *engine.Held) string {
 				return fmt.Sprintf("%8d  %s  %-10s %-10s %-12s %s %s: %s (%d attempts)",
 					h.Position, h.Received.Format(time.RFC3339), h.Source, h.Message, h.ControlID, h.Reason, h.Place, h.Text, h.Attempts)
 			}))
 		},
 	}
+	c.Flags().BoolVar(&group, "group", false, "count by reason, place, source and type")
+	return c
 }
 
 func quarantineShow(o *operator) *cobra.Command {
 	return &cobra.Command{
-		Use: "show SEQUENCE", Short: "Show one message with its bytes (base64 in raw)", Args: cobra.ExactArgs(1),
+		Use: "show SEQUENCE", Short: "Show one message with its bytes (base64 in raw), its edits, and what today's tables make of it", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := sequence(args[0])
 			if err != nil {
@@ -46,10 +143,19 @@ func quarantineShow(o *operator) *cobra.Command {
 }
 
 func quarantineRetry(o *operator) *cobra.Command {
-	var edited string
+	var edited, by string
+	var all bool
+	var which choice
 	c := &cobra.Command{
-		Use: "retry SEQUENCE", Short: "Put a message on its way again, as it is or with --with FILE instead", Args: cobra.ExactArgs(1),
+		Use: "retry SEQUENCE | --all", Short: "Put a message on its way again, as it is or with --with FILE instead; or all of them, or all of a kind", Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			bulk := all || which != (choice{})
+			if bulk == (len(args) == 1) || bulk && edited != "" {
+				return usageError{fmt.Errorf("one SEQUENCE, or --all, or what they have in common (--reason, --source, --place, --message)")}
+			}
+			if bulk {
+				return o.retryAll(c, &which, by)
+			}
 			n, err := sequence(args[0])
 			if err != nil {
 				return err
@@ -60,15 +166,36 @@ func quarantineRetry(o *operator) *cobra.Command {
 					return fmt.Errorf("edited message: %w", err)
 				}
 			}
-			return o.call(c, http.MethodPost, "/quarantine/"+n+"/retry", body, printAnswer(c))
+			return o.call(c, http.MethodPost, "/quarantine/"+n+"/retry?by="+url.QueryEscape(by), body, printAnswer(c))
 		},
 	}
-	c.Flags().StringVar(&edited, "with", "", "file with the bytes to take instead")
+	c.Flags().StringVar(&edited, "with", "", "file with the bytes to take instead; the original is kept")
+	c.Flags().BoolVar(&all, "all", false, "every message in quarantine")
+	c.Flags().StringVar(&by, "by", "", "who retries; it stays in the journal")
+	which.register(c)
 	return c
 }
 
+// retryAll puts the chosen messages on their way again, oldest first.
+func (o *operator) retryAll(c *cobra.Command, which *choice, by string) error {
+	list, err := o.held(c, which)
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		path := fmt.Sprintf("/quarantine/%d/retry?by=%s", h.Position, url.QueryEscape(by))
+		if err := o.call(c, http.MethodPost, path, nil, func(io.Reader) error { return nil }); err != nil {
+			return fmt.Errorf("retry %d: %w", h.Position, err)
+		}
+	}
+	if _, err := fmt.Fprintf(c.OutOrStdout(), "%d retried\n", len(list)); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
 func quarantineDrop(o *operator) *cobra.Command {
-	var why string
+	var why, by string
 	c := &cobra.Command{
 		Use: "drop SEQUENCE --why TEXT", Short: "Take a message out for good", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -79,9 +206,10 @@ func quarantineDrop(o *operator) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.call(c, http.MethodPost, "/quarantine/"+n+"/drop?why="+url.QueryEscape(why), nil, printAnswer(c))
+			return o.call(c, http.MethodPost, "/quarantine/"+n+"/drop?why="+url.QueryEscape(why)+"&by="+url.QueryEscape(by), nil, printAnswer(c))
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the reason; no patient's data")
+	c.Flags().StringVar(&by, "by", "", "who drops it; it stays in the journal")
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,8 +35,25 @@ func TestQuarantine(t *testing.T) {
 	outcomes := func() string { return operator("journal", "list") }
 	require.Equal(t, 1, strings.Count(outcomes(), "published"), outcomes())
 
-	operator("quarantine", "retry", "2")
+	groups := operator("quarantine", "list", "--group")
+	require.Equal(t, 1, strings.Count(groups, "\n"), groups)
+	require.Contains(t, groups, "2  undecodable PID-5.1  adt ADT^A01  2 to 4: set MSH-18 or the source's default_charset, then retry")
+	shown := operator("quarantine", "show", "2")
+	require.Contains(t, shown, `"advice":"set MSH-18`)
+	require.Contains(t, shown, `"understood":{"message":"ADT^A01","segments":["MSH","EVN","PID","PV1"],"reason":"undecodable","place":"PID-5.1"`)
+
+	operator("quarantine", "retry", "2", "--by", "kim")
+	require.Equal(t, "0 retried\n", operator("quarantine", "retry", "--reason", "syntax"))
+	require.Equal(t, "2 retried\n", operator("quarantine", "retry", "--reason", "undecodable", "--source", "adt"))
 	require.Equal(t, 2, strings.Count(operator("quarantine", "list"), "undecodable"))
+	code, _, _ := liaison(t, "quarantine", "retry", "2", "--all", "--server", a.Addresses()["operations"])
+	require.Equal(t, exitUsage, code)
+	worse := filepath.Join(t.TempDir(), "worse.hl7")
+	require.NoError(t, os.WriteFile(worse, message("1", "M\xfcller-Wolf"), 0o600))
+	operator("quarantine", "retry", "2", "--with", worse, "--by", "kim")
+	shown = operator("quarantine", "show", "2")
+	require.Contains(t, shown, `"original":"`+base64.StdEncoding.EncodeToString(message("1", "M\xfcller"))+`"`, "the original is kept")
+	require.Regexp(t, `"edits":\[{"sequence":[0-9]+,"by":"kim from 127.0.0.1:[0-9]+","at":"[^"]+","changed":\["PID-5"\]}\]`, shown)
 	edited := filepath.Join(t.TempDir(), "edited.hl7")
 	require.NoError(t, os.WriteFile(edited, message("1", "Mueller"), 0o600))
 	operator("quarantine", "retry", "2", "--with", edited)
@@ -48,7 +66,12 @@ func TestQuarantine(t *testing.T) {
 	stop()
 	file := filepath.Join(t.TempDir(), "liaison.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(demoYAML(cfg.Data)), 0o600))
-	code, out, errs := liaison(t, "journal", "replay", "--data", cfg.Data, "--config", file)
+	code, out, errs := liaison(t, "journal", "list", "--json", "--data", cfg.Data)
+	require.Equal(t, exitDone, code, errs)
+	require.Contains(t, out, `"why":"sent again by the sender"`)
+	require.Contains(t, out, `"changed":["PID-5"]`)
+	require.NotContains(t, out, "ller")
+	code, out, errs = liaison(t, "journal", "replay", "--data", cfg.Data, "--config", file)
 	require.Equal(t, exitDone, code, out+errs)
 	require.Contains(t, out, " 0 differ")
 }

@@ -45,6 +45,7 @@ type entry struct {
 	Of       uint64           `json:"of,omitempty"` // the position that a command is about
 	By       string           `json:"by,omitempty"`
 	Why      string           `json:"why,omitempty"`
+	Changed  []string         `json:"c,omitempty"` // of an edit: places
 	raw      []byte
 	pos      uint64
 	size     int // of the entry as stored

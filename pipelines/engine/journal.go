@@ -121,6 +121,9 @@ type Fate struct {
 	Place     string    `json:"place,omitempty"`
 	Of        uint64    `json:"duplicate_of,omitempty"`
 	About     uint64    `json:"about,omitempty"` // of a command: the message; of settings: from where on they are in force
+	By        string    `json:"by,omitempty"`    // of a command: who gave it
+	Why       string    `json:"why,omitempty"`
+	Changed   []string  `json:"changed,omitempty"` // of a retry with other bytes: places
 	Flags     []string  `json:"flags,omitempty"`
 	Events    []string  `json:"events"`
 }
@@ -148,6 +151,7 @@ func (e *Engine) fate(en *entry) (*Fate, error) {
 	if en.Of != 0 {
 		f.About = en.Of
 	}
+	f.By, f.Why, f.Changed = en.By, en.Why, en.Changed
 	if en.Type == typeMessage && en.Format == pipelines.HL7v2 {
 		if msg, err := hl7v2.Parse(en.raw); err == nil {
 			h := msg.Header()

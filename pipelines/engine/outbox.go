@@ -120,6 +120,16 @@ func EventID(stored []byte) (string, error) {
 	return ev.ID, err
 }
 
+// EventValue is the record of an event as the outbox holds it, and its id.
+func EventValue(stored []byte) (id string, value []byte, err error) {
+	data, err := store.DecodeEvent(nil, stored)
+	if err != nil {
+		return "", nil, fmt.Errorf("read outbox: %w", err)
+	}
+	ev, err := decodeEvent(data)
+	return ev.ID, ev.Value, err
+}
+
 // publish sends the outbox in its order until the processing has ended and
 // nothing is left, or Kafka does not answer during the drain.
 func (e *Engine) publish(ctx context.Context, processed <-chan struct{}) error {

@@ -29,6 +29,8 @@ type Held struct {
 	Attempts  int              `json:"attempts"`
 	Meta      json.RawMessage  `json:"meta,omitempty"`
 	Raw       []byte           `json:"raw,omitempty"`
+	Original  []byte           `json:"original,omitempty"` // as received, where Raw is an edit
+	Edits     []Edit           `json:"edits,omitempty"`
 }
 
 func (h *Held) entry() *entry {
@@ -56,6 +58,10 @@ func (w *writing) quarantine(p *prepared, f found) error {
 		h = hold(en)
 	}
 	if len(p.entry.raw) > 0 && p.entry.Type == typeRetry { // the edit goes on to be mended
+		if h.Original == nil {
+			h.Original = h.Raw
+		}
+		h.Edits = append(h.Edits, Edit{Sequence: p.entry.pos, By: p.entry.By, At: p.entry.received(), Changed: p.entry.Changed})
 		h.Raw, h.Bytes, h.SHA256 = p.entry.raw, len(p.entry.raw), hex.EncodeToString(sum(p.entry.raw))
 	}
 	h.ControlID, h.Message = p.head.ControlID, p.head.Type()
@@ -181,7 +187,7 @@ func (e *Engine) Quarantined(visit func(*Held) error) error {
 		if err := json.Unmarshal(data, &h); err != nil {
 			return false, fmt.Errorf("read quarantine: %w", err)
 		}
-		h.Raw = nil
+		h.Raw, h.Original = nil, nil
 		return true, visit(&h)
 	})
 }
@@ -190,7 +196,8 @@ func (e *Engine) Quarantined(visit func(*Held) error) error {
 func (e *Engine) ShowQuarantined(pos uint64) (*Held, error) { return e.quarantined(pos) }
 
 // Retry puts a quarantined message on its way again, with other bytes when raw
-// is not empty. It is a journal entry, as every operator's command.
+// is not empty. It is a journal entry, as every operator's command, and says who
+// changed which places.
 func (e *Engine) Retry(pos uint64, raw []byte, by string) (uint64, error) {
 	return e.command(&entry{Type: typeRetry, Of: pos, By: by, raw: raw})
 }
@@ -207,6 +214,9 @@ func (e *Engine) command(en *entry) (uint64, error) {
 	}
 	if h == nil {
 		return 0, fmt.Errorf("%d is not in quarantine", en.Of)
+	}
+	if len(en.raw) > 0 {
+		en.Changed = changedPlaces(h.Format, h.Raw, en.raw)
 	}
 	en.Received = e.cfg.Clock().UnixNano()
 	data, err := en.encode()

@@ -249,3 +249,45 @@ func TestUnknownSource(t *testing.T) {
 	require.Equal(t, pipelines.Published, h.outcome(again).Status)
 	require.Empty(t, h.held())
 }
+
+// A retry keeps the order of its sender: what is newer stands, and the late one
+// says what it still contributed. What the tables make of a message is shown
+// before it is tried, without an effect.
+func TestRetryIsLate(t *testing.T) {
+	h := newHouse(t).open().run()
+	at := func(hour string, raw []byte) []byte {
+		return []byte(strings.Replace(string(raw), "||20260310120000-0400||", "||202603101"+hour+"0000-0400||", 1))
+	}
+	old := h.send(at("1", poison("C1", "4100001")))
+	newer := h.outcome(h.send(at("2", adt("C2", "4100001", "Newer"))))
+	require.Equal(t, pipelines.Published, newer.Status)
+	held, err := h.engine.ShowQuarantined(old)
+	require.NoError(t, err)
+	understood := h.engine.Understand(held)
+	require.Equal(t, pipelines.Undecodable, understood.Reason)
+	require.Equal(t, []string{"MSH", "EVN", "PID", "PV1"}, understood.Segments)
+	require.Empty(t, understood.Resources)
+	held.Raw = at("1", adt("C1", "4100001", "Older"))
+	understood = h.engine.Understand(held)
+	require.Empty(t, understood.Reason, "edited so it would go on")
+	require.Contains(t, understood.Resources, "Patient")
+	require.Equal(t, pipelines.Quarantined, h.outcome(old).Status, "looking has no effect")
+
+	again, err := h.engine.Retry(old, held.Raw, "somebody")
+	require.NoError(t, err)
+	o := h.outcome(again)
+	require.Equal(t, pipelines.Published, o.Status)
+	h.drained()
+	for _, id := range o.Events {
+		r := h.log.record(t, id)
+		if r.Kind == "patient" {
+			require.Equal(t, "late", r.Transition)
+			require.Contains(t, string(r.Resource), "Newer")
+			require.NotContains(t, string(r.Resource), "Older")
+		}
+	}
+	fate, _, err := h.engine.Show(again)
+	require.NoError(t, err)
+	require.Equal(t, []string{"PID-5"}, fate.Changed)
+	require.Equal(t, "somebody", fate.By)
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
@@ -101,11 +102,12 @@ func guarded(next http.Handler, tokens string) http.Handler {
 }
 
 // Operator serves the operator's commands over an engine, running or not:
-// GET /journal?from=&limit= and /quarantine are JSON lines; GET /journal/N and
-// /quarantine/N one object; GET /journal/N/raw the bytes; POST
-// /quarantine/N/retry (with other bytes as body) and /quarantine/N/drop?why=
-// are journal entries and answer {"sequence": N}, and so is POST /unmerge with
-// {"assigner", "id", "why"} of the retired patient.
+// GET /journal?from=&limit= and /quarantine are JSON lines; GET /journal/N one
+// object, and /quarantine/N too, with advice and what the tables make of the
+// message; GET /journal/N/raw the bytes; POST /quarantine/N/retry (with other
+// bytes as body) and /quarantine/N/drop?why= are journal entries and answer
+// {"sequence": N}, and so is POST /unmerge with {"assigner", "id", "why"} of the
+// retired patient. by= says who gives a command.
 func Operator(e *engine.Engine) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /journal", func(w http.ResponseWriter, r *http.Request) { listJournal(e, w, r) })
@@ -131,7 +133,11 @@ func Operator(e *engine.Engine) http.Handler {
 	})
 	mux.HandleFunc("GET /quarantine/{n}", func(w http.ResponseWriter, r *http.Request) {
 		held, err := e.ShowQuarantined(number(r))
-		reply(w, held, held == nil, err)
+		if err != nil || held == nil {
+			reply(w, nil, held == nil, err)
+			return
+		}
+		reply(w, Shown{Held: held, Advice: pipelines.Reasons()[held.Reason], Understood: e.Understand(held)}, false, nil)
 	})
 	mux.HandleFunc("POST /quarantine/{n}/retry", func(w http.ResponseWriter, r *http.Request) {
 		raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<20))
@@ -139,7 +145,7 @@ func Operator(e *engine.Engine) http.Handler {
 			http.Error(w, "the body cannot be read", http.StatusBadRequest)
 			return
 		}
-		pos, err := e.Retry(number(r), raw, r.RemoteAddr)
+		pos, err := e.Retry(number(r), raw, caller(r))
 		commanded(w, pos, err)
 	})
 	mux.HandleFunc("POST /quarantine/{n}/drop", func(w http.ResponseWriter, r *http.Request) {
@@ -148,7 +154,7 @@ func Operator(e *engine.Engine) http.Handler {
 			http.Error(w, "say why", http.StatusBadRequest)
 			return
 		}
-		pos, err := e.Drop(number(r), r.RemoteAddr, why)
+		pos, err := e.Drop(number(r), caller(r), why)
 		commanded(w, pos, err)
 	})
 	mux.HandleFunc("POST /unmerge", func(w http.ResponseWriter, r *http.Request) {
@@ -162,10 +168,31 @@ func Operator(e *engine.Engine) http.Handler {
 			http.Error(w, "the body is a JSON object with assigner, id and why", http.StatusBadRequest)
 			return
 		}
-		pos, err := e.Unmerge(body.Key, r.RemoteAddr, body.Why)
+		pos, err := e.Unmerge(body.Key, caller(r), body.Why)
 		commanded(w, pos, err)
 	})
 	return mux
+}
+
+// A Shown is one message in quarantine as an operator sees it: what the reason
+// asks for, and what today's tables make of the message.
+type Shown struct {
+	*engine.Held
+	Advice     string                `json:"advice"`
+	Understood *engine.Understanding `json:"understood,omitempty"`
+}
+
+// caller is who gives a command: the name given with it (by=), and from where.
+func caller(r *http.Request) string {
+	by := r.URL.Query().Get("by")
+	switch {
+	case by == "":
+		return r.RemoteAddr
+	case r.RemoteAddr == "":
+		return by
+	default:
+		return by + " from " + r.RemoteAddr
+	}
 }
 
 func number(r *http.Request) uint64 {

@@ -32,6 +32,11 @@ var errTrimmed = errors.New("the journal no longer has its first entries, so the
 // of the journal is run with the configuration that was in force; with cfg, all
 // of it with that one.
 func Replay(ctx context.Context, data string, cfg *config.Config) (*Replayed, error) {
+	return replaying(ctx, data, cfg, compare)
+}
+
+// replaying runs the journal again and compares.
+func replaying(ctx context.Context, data string, cfg *config.Config, compare func(old, again *store.Store, out *Replayed) error) (*Replayed, error) {
 	old, err := store.Open(data, store.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open the data (is the engine running?): %w", err)
@@ -142,6 +147,16 @@ func (r *replay) part(ctx context.Context, l *line, from, to uint64) error {
 		return fmt.Errorf("replay: %w", err)
 	}
 	return nil
+}
+
+// Differences makes the events of the journal's entries from one position to
+// another again, as Replay, and tells each that is not as it was published: what
+// today's tables make of a message that was mapped by others. Nothing is
+// published, and the data stays as it is.
+func Differences(ctx context.Context, data string, cfg *config.Config, from, to uint64, tell func(*Difference) error) (*Replayed, error) {
+	return replaying(ctx, data, cfg, func(old, again *store.Store, out *Replayed) error {
+		return differences(old, again, from, to, out, tell)
+	})
 }
 
 func compare(old, again *store.Store, out *Replayed) error {
