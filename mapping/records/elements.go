@@ -115,7 +115,7 @@ func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 // grouped says whether an element is only ever set by its parts.
 func grouped(name string) bool {
 	switch name {
-	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant":
+	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant", "extension":
 		return true
 	}
 	return false
@@ -160,8 +160,9 @@ type element struct {
 
 // groups are the parts of a resource that a message sets as one: its elements,
 // the parts of the elements that several messages fill bit by bit (period.end),
-// each identifier (identifier:system|value), and of the participants the
-// patient and the others (participant:patient).
+// each identifier (identifier:system|value), of the participants the patient
+// and the others (participant:patient), and the extensions of one URL
+// (extension:url): a message that says nothing of one leaves it.
 func groups(n *fhir.Node) []element {
 	out := make([]element, 0, len(n.Kids)+4)
 	for _, k := range n.Kids {
@@ -177,7 +178,7 @@ func groups(n *fhir.Node) []element {
 			for _, sub := range k.Kids {
 				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
 			}
-		case "identifier", "participant":
+		case "identifier", "participant", "extension":
 			if k.Kind != fhir.Array {
 				out = append(out, element{path: k.Name, node: k})
 				continue
@@ -210,6 +211,9 @@ entries:
 func about(list string, item *fhir.Node) string {
 	if list == "identifier" {
 		return item.Str("system") + "|" + item.Str("value")
+	}
+	if list == "extension" {
+		return item.Str("url")
 	}
 	if strings.HasPrefix(item.Str("actor.reference"), "Patient/") {
 		return "patient"

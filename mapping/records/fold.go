@@ -255,10 +255,11 @@ func (f *fold) hold() error {
 		}
 		ref := n.ResourceType() + "/" + n.ID()
 		key, next := resourceKey(ref), f.text(f.nodes[ref])
+		if holder != nil && holder.Holds(key, next) {
+			continue
+		}
 		if holder != nil && KindOf(n.ResourceType()) == "" {
-			if !holder.Holds(key, next) {
-				f.put(key, next)
-			}
+			f.put(key, next)
 			continue
 		}
 		old, err := f.get(key)

@@ -14,6 +14,9 @@ func statusOf(kind Kind, n *fhir.Node) string {
 		}
 		return "active"
 	}
+	if kind == Document {
+		return documentState(n)
+	}
 	return n.Str("status")
 }
 
@@ -101,6 +104,8 @@ func eventOf(s *state, v *version) string {
 				name = "updated"
 			}
 		}
+	case Document:
+		name = documentEvent(s, v)
 	case Charge:
 		if name = v.it.Event; name == "" {
 			name = chargeEvent(s.resource, v.born)

@@ -24,6 +24,8 @@ const (
 	Charge      Kind = "charge"
 	Coverage    Kind = "coverage"
 	Account     Kind = "account"
+
+	Document Kind = "document"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -176,6 +178,8 @@ func (k Kind) Topic() string {
 		return "liaison.scheduling"
 	case Order, Result:
 		return "liaison.clinical"
+	case Document:
+		return "liaison.clinical"
 	default:
 		return "liaison.billing"
 	}
@@ -191,6 +195,7 @@ func Kinds() map[Kind]string {
 	return map[Kind]string{
 		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
+		Document: "DocumentReference",
 	}
 }
 
@@ -213,6 +218,8 @@ func KindOf(resourceType string) Kind {
 		return Coverage
 	case "Account":
 		return Account
+	case "DocumentReference":
+		return Document
 	default:
 		return ""
 	}

@@ -343,7 +343,7 @@ func distinct(n *fhir.Node) {
 			continue
 		}
 		switch list.Name {
-		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant":
+		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant", "extension":
 		default:
 			continue
 		}

@@ -3,6 +3,8 @@ package offline_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +19,21 @@ import (
 	"github.com/liaison-health/liaison/testdata"
 )
 
-// Every record of a hospital's day is as the schema has it: each member
+// goldens are the messages of the triggers that a day need not have.
+func goldens(t *testing.T) [][]byte {
+	t.Helper()
+	files, err := filepath.Glob("../../../testdata/mapping/[^ADOS]*.hl7")
+	require.NoError(t, err)
+	var out [][]byte
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		out = append(out, bytes.ReplaceAll(bytes.TrimSpace(raw), []byte("\n"), []byte("\r")))
+	}
+	return out
+}
+
+// Every record of a hospital's day, and of what it lacks, is as the schema has it: each member
 // declared, none empty. No message makes two versions of one record, versions
 // are gap-free, and a message that comes again with another control id makes
 // none.
@@ -32,8 +48,11 @@ func TestRecordsOfADay(t *testing.T) {
 	require.NoError(t, err)
 	versions := map[string]uint64{}
 	kinds := map[records.Kind]bool{}
+	raws := make([][]byte, 0, len(messages))
 	for i := range messages {
-		raw := messages[i].Raw
+		raws = append(raws, messages[i].Raw)
+	}
+	for _, raw := range append(raws, goldens(t)...) {
 		if !bytes.HasPrefix(raw, []byte("MSH")) {
 			continue
 		}
@@ -76,6 +95,6 @@ func TestRecordsOfADay(t *testing.T) {
 		}
 	}
 	for k := range records.Kinds() {
-		require.True(t, kinds[k], "the day has no %s", k)
+		require.True(t, kinds[k], "neither the day nor a golden message has a %s", k)
 	}
 }
