@@ -127,7 +127,7 @@ func grouped(name string) bool {
 func (it *Item) order(st Stamp, path string) Stamp {
 	weak := path == "status" && it.silent()
 	for _, name := range it.Defaulted {
-		weak = weak || name == path
+		weak = weak || name == path || strings.HasPrefix(path, name+":")
 	}
 	if weak {
 		st.Order = weakest + st.Order

@@ -20,10 +20,11 @@ func statusOf(kind Kind, n *fhir.Node) string {
 	return n.Str("status")
 }
 
-// prepare adapts an item by its kind before it is merged.
-func prepare(it *Item) {
+// prepare adapts an item by its kind before it is merged; it gives the action
+// codes of an appointment's services and resources.
+func prepare(it *Item) (codes map[*fhir.Node]string) {
 	if it.Resource == nil {
-		return
+		return nil
 	}
 	switch it.Kind {
 	case Encounter:
@@ -35,12 +36,14 @@ func prepare(it *Item) {
 		if status := it.Resource.Str("status"); it.State == "booked" && status != "" && !it.fills("status") {
 			it.State = status
 		}
+		it.Resource, codes = actions(it.Resource)
 	case Patient:
 		if it.Trigger != "" && it.Resource.Get("link") != nil {
 			it.Resource = withoutMerges(it.Resource)
 		}
 	default:
 	}
+	return codes
 }
 
 // withoutMerges leaves out the links of a merge (MRG): they are ties, which can
@@ -204,7 +207,7 @@ func byState(state string, v *version) string {
 // earlier one, which has not been seen.
 func inferred(it *Item) bool {
 	switch it.Trigger {
-	case "S13", "S14", "S15", "S16", "S17", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31":
+	case "S13", "S14", "S15", "S16", "S17", "S18", "S19", "S20", "S21", "S22", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31":
 		return it.Kind == Appointment || it.Kind == Encounter
 	}
 	return false

@@ -26,6 +26,7 @@ const (
 	Account     Kind = "account"
 
 	Document Kind = "document"
+	Slot     Kind = "slot"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -56,6 +57,8 @@ const (
 	Upsert   Action = "upsert"   // elements that are there replace, absent ones stay
 	Snapshot Action = "snapshot" // the resource as a whole: absent elements go
 	Cancel   Action = "cancel"   // state only, besides what the message repeats
+	Delta    Action = "delta"    // an appointment's services and resources one by one; else as Upsert
+	Removal  Action = "removal"  // the same of what is taken out
 )
 
 // Origin says which message a change comes from.
@@ -87,6 +90,7 @@ type Change struct {
 	Account    *Key
 	Items      []Item
 	Edges      []Edge
+	Implied    []Implied
 	Related    []*fhir.Node // the message's other resources
 	OnlyNew    []string     // type/id of what counts only where nothing is held under it (R4 §3.1.0.8.1)
 	Warnings   []string     // codes and places, no values
@@ -180,6 +184,8 @@ func (k Kind) Topic() string {
 		return "liaison.clinical"
 	case Document:
 		return "liaison.clinical"
+	case Slot:
+		return "liaison.scheduling"
 	default:
 		return "liaison.billing"
 	}
@@ -195,7 +201,7 @@ func Kinds() map[Kind]string {
 	return map[Kind]string{
 		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
-		Document: "DocumentReference",
+		Document: "DocumentReference", Slot: "Slot",
 	}
 }
 
@@ -220,6 +226,8 @@ func KindOf(resourceType string) Kind {
 		return Account
 	case "DocumentReference":
 		return Document
+	case "Slot":
+		return Slot
 	default:
 		return ""
 	}

@@ -15,7 +15,8 @@ import (
 // edges by the retired key, n/ the same by the survivor's, l/ links between
 // patients, s/ the records of a patient as messages name him, f/ resources by
 // type and id, g/ the appointments of a series, c/ charges by what a reversal
-// may know of them.
+// may know of them, b/ the times that bookings and blocked slots take of a
+// resource, v/ the appointments of a visit.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }

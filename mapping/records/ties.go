@@ -17,6 +17,8 @@ type ties struct {
 	Reverses   *Key   `json:"reverses,omitempty"`
 	ReversedBy *Key   `json:"reversedBy,omitempty"`
 	Partly     bool   `json:"partly,omitempty"` // the reversal is of another amount
+
+	Parts []partOp `json:"parts,omitempty"` // services and resources that messages spoke of one by one
 }
 
 // A tie is one other patient.
@@ -65,6 +67,9 @@ func (s *state) shown() *fhir.Node {
 	}
 	switch s.kind {
 	case Appointment:
+		if s.ties != nil && len(s.ties.Parts) > 0 {
+			s.ties.showParts(own())
+		}
 		state := s.label()
 		if state != "" && out.Str("status") != state {
 			own().Set("status", fhir.NewString(state))

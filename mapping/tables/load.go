@@ -36,7 +36,7 @@ type Mapper struct {
 
 // An Overlay is a source's own tables in the same language: a section of a name
 // that is there is replaced, another is added; `add SECTION` appends rules to
-// one, `off SECTION` takes one out.
+// one, `before SECTION` puts rules before its own, `off SECTION` takes one out.
 type Overlay struct {
 	Name string
 	Data []byte
@@ -239,10 +239,11 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 	l.m.codes[key] = table
 }
 
-// section reads "PID to Patient", "add PID to Patient" or "off PID to Patient".
+// section reads "PID to Patient", "add PID to Patient" (rules behind its own),
+// "before PID to Patient" (rules that come first, and win) or "off PID to Patient".
 func (l *loader) section(file, key string, line int, text string) {
 	mode := ""
-	for _, m := range []string{"add ", "off "} {
+	for _, m := range []string{"add ", "off ", "before "} {
 		if rest, ok := strings.CutPrefix(key, m); ok {
 			mode, key = strings.TrimSpace(m), rest
 		}
@@ -259,7 +260,7 @@ func (l *loader) section(file, key string, line int, text string) {
 	l.seen[file+"\x00"+key] = true
 	old := l.m.sections[key]
 	switch {
-	case mode == "off" && old == nil, mode == "add" && old == nil:
+	case mode != "" && old == nil:
 		l.fail(file, line-1, key, "no section of this name to %s", mode)
 		return
 	case mode == "off":
@@ -273,6 +274,12 @@ func (l *loader) section(file, key string, line int, text string) {
 		if rule := withoutComment(raw); rule != "" && mode != "off" {
 			s.lines = append(s.lines, sourceLine{file: file, line: line + n, text: rule})
 		}
+	}
+	if mode == "before" {
+		first := s.lines
+		copied := *old
+		s = &copied
+		s.lines = append(first, old.lines...)
 	}
 	l.m.sections[key] = s
 }

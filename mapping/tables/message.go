@@ -25,7 +25,8 @@ type structure struct {
 type triggerRow struct {
 	kind         records.Kind
 	state, event string
-	cond         cond // nil, or when the row counts
+	action       records.Action // "": an upsert
+	cond         cond           // nil, or when the row counts
 }
 
 // A makeRule is one line of `make`.
@@ -135,11 +136,17 @@ func (l *loader) compileStructure(st *structure) {
 		if len(words) == 1 {
 			continue
 		}
-		if len(words) != 4 {
-			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [if COND]")
+		if len(words) != 4 && len(words) != 5 {
+			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [if COND]")
 			continue
 		}
 		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
+		if len(words) == 5 {
+			row.action = records.Action(words[4])
+			if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
+				l.fail(line.file, line.line, line.text, "%q: an action is upsert, delta or removal", words[4])
+			}
+		}
 		if conditional {
 			var err error
 			if row.cond, _, err = parseCond(condition, ""); err != nil {
