@@ -125,11 +125,29 @@ func (f *fold) overlaps() error {
 			}
 		}
 		for k := range now {
-			if err := f.overlap(p, &now[k]); err != nil {
+			if err := f.take(p, &now[k]); err != nil {
 				return err
 			}
-			f.put(now[k].key(p.name), []byte(now[k].end.UTC().Format(time.RFC3339)))
 		}
+	}
+	return nil
+}
+
+// take notes a time, and tells of its conflicts: of a blocked one once.
+func (f *fold) take(p *pending, b *busy) error {
+	key, end := b.key(p.name), b.end.UTC().Format(time.RFC3339)
+	had, err := f.get(key)
+	if err != nil {
+		return err
+	}
+	if string(had) == end && b.kind == Slot {
+		return nil
+	}
+	if err := f.overlap(p, b); err != nil {
+		return err
+	}
+	if string(had) != end {
+		f.put(key, []byte(end))
 	}
 	return nil
 }
