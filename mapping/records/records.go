@@ -27,6 +27,12 @@ const (
 
 	Document Kind = "document"
 	Slot     Kind = "slot"
+
+	Problem      Kind = "problem"
+	Goal         Kind = "goal"
+	CarePlan     Kind = "care-plan"
+	AdverseEvent Kind = "adverse-event"
+	Eligibility  Kind = "eligibility" // a request for insurance information
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -182,7 +188,7 @@ func (k Kind) Topic() string {
 		return "liaison.scheduling"
 	case Order, Result:
 		return "liaison.clinical"
-	case Document:
+	case Document, Problem, Goal, CarePlan, AdverseEvent:
 		return "liaison.clinical"
 	case Slot:
 		return "liaison.scheduling"
@@ -202,6 +208,7 @@ func Kinds() map[Kind]string {
 		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
 		Document: "DocumentReference", Slot: "Slot",
+		Problem: "Condition", Goal: "Goal", CarePlan: "CarePlan", AdverseEvent: "AdverseEvent", Eligibility: "CoverageEligibilityRequest",
 	}
 }
 
@@ -228,6 +235,16 @@ func KindOf(resourceType string) Kind {
 		return Document
 	case "Slot":
 		return Slot
+	case "Condition":
+		return Problem
+	case "Goal":
+		return Goal
+	case "CarePlan":
+		return CarePlan
+	case "AdverseEvent":
+		return AdverseEvent
+	case "CoverageEligibilityRequest":
+		return Eligibility
 	default:
 		return ""
 	}
