@@ -115,7 +115,7 @@ func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 // grouped says whether an element is only ever set by its parts.
 func grouped(name string) bool {
 	switch name {
-	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant", "extension":
+	case "period", "hospitalization", "servicePeriod", "meta", "identifier", "participant", "extension", "qualification":
 		return true
 	}
 	return false
@@ -161,8 +161,8 @@ type element struct {
 // groups are the parts of a resource that a message sets as one: its elements,
 // the parts of the elements that several messages fill bit by bit (period.end),
 // each identifier (identifier:system|value), of the participants the patient
-// and the others (participant:patient), and the extensions of one URL
-// (extension:url): a message that says nothing of one leaves it.
+// and the others (participant:patient), the extensions of one URL
+// (extension:url) and each qualification: a message that says nothing of one leaves it.
 func groups(n *fhir.Node) []element {
 	out := make([]element, 0, len(n.Kids)+4)
 	for _, k := range n.Kids {
@@ -178,7 +178,7 @@ func groups(n *fhir.Node) []element {
 			for _, sub := range k.Kids {
 				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
 			}
-		case "identifier", "participant", "extension":
+		case "identifier", "participant", "extension", "qualification":
 			if k.Kind != fhir.Array {
 				out = append(out, element{path: k.Name, node: k})
 				continue
@@ -211,6 +211,9 @@ entries:
 func about(list string, item *fhir.Node) string {
 	if list == "identifier" {
 		return item.Str("system") + "|" + item.Str("value")
+	}
+	if list == "qualification" {
+		return item.Str("identifier[0].value") + "|" + item.Str("code.coding[0].code") + "|" + item.Str("issuer.reference")
 	}
 	if list == "extension" {
 		return item.Str("url")

@@ -14,10 +14,38 @@ func statusOf(kind Kind, n *fhir.Node) string {
 		}
 		return "active"
 	}
-	if kind == Document {
+	switch kind {
+	case Document:
 		return documentState(n)
+	case Practitioner:
+		switch n.Str("active") {
+		case "false":
+			return "inactive"
+		case "true":
+			return "active"
+		}
+		return ""
+	case Goal:
+		return n.Str("lifecycleStatus")
+	case Problem:
+		if n.Str("verificationStatus.coding[0].code") == "entered-in-error" {
+			return "entered-in-error"
+		}
+		return n.Str("clinicalStatus.coding[0].code")
+	default:
+		return n.Str("status")
 	}
-	return n.Str("status")
+}
+
+// stateless says of which kinds a resource often tells no state: they are active
+// until a message says otherwise.
+func stateless(kind Kind) bool {
+	switch kind {
+	case Practitioner, Location, Device, CatalogItem, MasterFile, Problem, Goal, AdverseEvent:
+		return true
+	default:
+		return false
+	}
 }
 
 // prepare adapts an item by its kind before it is merged; it gives the action

@@ -33,6 +33,13 @@ const (
 	CarePlan     Kind = "care-plan"
 	AdverseEvent Kind = "adverse-event"
 	Eligibility  Kind = "eligibility" // a request for insurance information
+
+	Practitioner    Kind = "practitioner"
+	Location        Kind = "location"
+	Device          Kind = "device"
+	CatalogItem     Kind = "item"        // of a catalogue: what can be ordered and used
+	MasterFile      Kind = "master-file" // an entry of any other
+	ResearchSubject Kind = "research-subject"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -188,10 +195,12 @@ func (k Kind) Topic() string {
 		return "liaison.scheduling"
 	case Order, Result:
 		return "liaison.clinical"
-	case Document, Problem, Goal, CarePlan, AdverseEvent:
+	case Document, Problem, Goal, CarePlan, AdverseEvent, ResearchSubject:
 		return "liaison.clinical"
 	case Slot:
 		return "liaison.scheduling"
+	case Practitioner, Location, Device, CatalogItem, MasterFile:
+		return "liaison.operations"
 	default:
 		return "liaison.billing"
 	}
@@ -199,7 +208,7 @@ func (k Kind) Topic() string {
 
 // Topics lists every topic that records go to.
 func Topics() []string {
-	return []string{"liaison.identity", "liaison.flow", "liaison.scheduling", "liaison.clinical", "liaison.billing"}
+	return []string{"liaison.identity", "liaison.flow", "liaison.scheduling", "liaison.clinical", "liaison.billing", "liaison.operations"}
 }
 
 // Kinds lists every kind of record with the resource type that carries it.
@@ -209,6 +218,7 @@ func Kinds() map[Kind]string {
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
 		Document: "DocumentReference", Slot: "Slot",
 		Problem: "Condition", Goal: "Goal", CarePlan: "CarePlan", AdverseEvent: "AdverseEvent", Eligibility: "CoverageEligibilityRequest",
+		Practitioner: "Practitioner", Location: "Location", Device: "Device", CatalogItem: "DeviceDefinition", MasterFile: "Basic", ResearchSubject: "ResearchSubject",
 	}
 }
 
@@ -231,6 +241,14 @@ func KindOf(resourceType string) Kind {
 		return Coverage
 	case "Account":
 		return Account
+	default:
+		return administrative(resourceType)
+	}
+}
+
+// administrative is KindOf of what is neither identity, visit, order nor money.
+func administrative(resourceType string) Kind {
+	switch resourceType {
 	case "DocumentReference":
 		return Document
 	case "Slot":
@@ -245,6 +263,18 @@ func KindOf(resourceType string) Kind {
 		return AdverseEvent
 	case "CoverageEligibilityRequest":
 		return Eligibility
+	case "Practitioner":
+		return Practitioner
+	case "Location":
+		return Location
+	case "Device":
+		return Device
+	case "DeviceDefinition":
+		return CatalogItem
+	case "Basic":
+		return MasterFile
+	case "ResearchSubject":
+		return ResearchSubject
 	default:
 		return ""
 	}
