@@ -12,10 +12,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	redislogging "github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
+	"github.com/liaison-health/liaison/connectors/redis"
 )
 
 // The exit codes.
@@ -32,7 +32,7 @@ var errReported = errors.New("failed")
 type usageError struct{ error }
 
 func main() {
-	redislogging.Disable() // what fails comes back as an error and is counted
+	redis.Quiet() // what fails comes back as an error and is counted
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

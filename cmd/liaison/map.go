@@ -20,7 +20,7 @@ func mapCommand() *cobra.Command {
 	var file, source, output, out string
 	c := &cobra.Command{
 		Use: "map FILE…|-", Short: "Map messages to FHIR, records or a report, without serving", Args: cobra.MinimumNArgs(1),
-		Long: "Maps every message of the files as in service. The time of receipt, which a message's own time counts\nagainst, is the message's MSH-7 here, so that a second run gives the same output.",
+		Long: "Maps every message of the files as in service. The time of receipt, which a message's own time counts\nagainst, is the message's MSH-7 here, so that a second run gives the same output.\n\nreport: a line a message with what became of its values, then a line of the summary: how much of what was sent\nis found, how much of what came out is explained, what the gate finds, which references lead nowhere.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "bundle" && output != "records" && output != "report" {
 				return usageError{fmt.Errorf("--output is bundle, records or report")}
@@ -43,6 +43,9 @@ func mapCommand() *cobra.Command {
 				}
 				failed = failed || !ok
 			}
+			if err := m.sum(); err != nil {
+				return err
+			}
 			if failed {
 				return errReported
 			}
@@ -61,6 +64,7 @@ type mapping struct {
 	line     *offline.Pipeline
 	output   string
 	dir      string
+	summary  offline.Summary // of the reports
 	to, errs io.Writer
 	progress *progress
 }
@@ -118,6 +122,7 @@ func (m *mapping) file(name string, in io.Reader) (bool, error) {
 		}
 		if err != nil {
 			fmt.Fprintf(m.errs, "%s message %d: %v\n", name, i+1, err)
+			m.summary.Refused++
 			good = false
 			continue
 		}
@@ -138,6 +143,7 @@ func (m *mapping) message(raw []byte) (made []byte, wrong []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		m.summary.Add(report)
 		made, err := json.Marshal(report)
 		if err != nil {
 			return nil, nil, fmt.Errorf("write report: %w", err)
@@ -145,6 +151,21 @@ func (m *mapping) message(raw []byte) (made []byte, wrong []string, err error) {
 		return made, report.Gate, nil
 	}
 	return m.line.Bundle(raw)
+}
+
+// sum prints the summary of the reports, as the last line.
+func (m *mapping) sum() error {
+	if m.output != "report" {
+		return nil
+	}
+	line, err := json.Marshal(map[string]*offline.Summary{"summary": &m.summary})
+	if err != nil {
+		return fmt.Errorf("write summary: %w", err)
+	}
+	if _, err := m.to.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 func (m *mapping) write(name, suffix string, made []byte) error {

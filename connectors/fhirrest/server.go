@@ -36,6 +36,7 @@ type Config struct {
 	Base        string   // path of the FHIR base; "": /fhir
 	Tokens      []string // bearer tokens that may call; none: anybody who gets here
 	MaxBody     int64    // bytes, after decompression; 0: 32 MiB
+	MaxEntries  int      // of a Bundle; 0: 10,000
 	Connections int      // at once; 0: 256
 	Timeout     time.Duration
 	Drain       time.Duration
@@ -58,6 +59,10 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// maxEntries is how many entries a Bundle may have: what it costs to check and
+// to keep a resource is not bounded by the bytes of the Bundle.
+const maxEntries = 10_000
+
 // A Server is a source of FHIR resources.
 type Server struct {
 	cfg      Config
@@ -73,6 +78,7 @@ type Server struct {
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Base = "/" + strings.Trim(orElse(cfg.Base, "/fhir"), "/")
 	cfg.MaxBody = orElse(cfg.MaxBody, 32<<20)
+	cfg.MaxEntries = orElse(cfg.MaxEntries, maxEntries)
 	cfg.Connections = orElse(cfg.Connections, 256)
 	cfg.Timeout = orElse(cfg.Timeout, time.Minute)
 	cfg.Drain = orElse(cfg.Drain, 10*time.Second)

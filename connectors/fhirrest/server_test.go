@@ -205,6 +205,12 @@ func TestRefusals(t *testing.T) {
 		{name: "XML in", method: "POST", path: "/Patient", body: "<Patient/>", headers: []string{"Content-Type", "application/fhir+xml"}, status: 415},
 		{name: "XML out", method: "POST", path: "/Patient", body: patient, headers: []string{"Accept", "application/fhir+xml"}, status: 406},
 		{name: "too big", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","x":"` + strings.Repeat("x", 70<<10) + `"}`, status: 413},
+		{name: "too many entries", method: "POST", path: "", body: `{"resourceType":"Bundle","type":"batch","entry":[` + strings.Repeat(`{},`, 3) + `{}]}`, status: 413, contains: "up to 3 entries"},
+		{name: "a member in another case", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","gender":"male","Gender":"male"}`, status: 400},
+		{name: "nested too deep", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","extension":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}", status: 400},
+		{name: "a number without end", method: "POST", path: "/Observation", body: `{"resourceType":"Observation","valueQuantity":{"value":` + strings.Repeat("9", 5000) + "}}", status: 400},
+		{name: "a line end in an id", method: "GET", path: "/Patient/a%0d%0aX-Header:%20b", status: 404},
+		{name: "a way out of the base", method: "GET", path: "/Patient/..%2f..%2fetc", status: 404},
 		{name: "the gate", method: "POST", path: "/Patient", body: `{"resourceType":"Patient","gender":"wrong"}`, status: 422, contains: "Patient.gender"},
 		{name: "no room", method: "POST", path: "/Patient", body: patient, err: pipelines.ErrFull, status: 503},
 		{name: "stopping", method: "POST", path: "/Patient", body: patient, err: pipelines.ErrClosed, status: 503},
@@ -214,7 +220,7 @@ func TestRefusals(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			in := &intake{err: row.err}
-			base := serve(t, in, nil)
+			base := serve(t, in, func(c *fhirrest.Config) { c.MaxEntries = 3 })
 			r, body := call(t, row.method, base+row.path, row.body, row.headers...)
 			require.Equal(t, row.status, r.StatusCode, body)
 			require.Contains(t, body, `"OperationOutcome"`)

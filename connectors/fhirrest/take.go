@@ -16,6 +16,9 @@ import (
 	"github.com/liaison-health/liaison/pipelines"
 )
 
+// maxIssues is how many findings an answer lists.
+const maxIssues = 100
+
 // mediaType is FHIR's JSON.
 const mediaType = "application/fhir+json; charset=utf-8"
 
@@ -44,7 +47,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 	}
 	if s.cfg.Check != nil {
 		if issues := s.cfg.Check(node); len(issues) > 0 {
-			s.outcome(w, http.StatusUnprocessableEntity, issues...)
+			s.outcome(w, http.StatusUnprocessableEntity, issues[:min(len(issues), maxIssues)]...)
 			return
 		}
 	}
@@ -165,6 +168,8 @@ func (s *Server) fits(w http.ResponseWriter, q Request, node *fhir.Node) bool {
 		s.fail(w, http.StatusBadRequest, "invalid", "resourceType", "the resource is of another type than the address")
 	case q.ID != "" && node.ID() != q.ID:
 		s.fail(w, http.StatusBadRequest, "invalid", typ+".id", "the resource's id is not the one of the address")
+	case typ == "Bundle" && len(node.Get("entry").Items()) > s.cfg.MaxEntries:
+		s.fail(w, http.StatusRequestEntityTooLarge, "too-costly", "Bundle.entry", "a Bundle here has up to "+strconv.Itoa(s.cfg.MaxEntries)+" entries; send it in parts")
 	case s.writesNot(node):
 		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "Bundle.entry.request.method", "an entry's method is POST or PUT")
 	default:

@@ -1,6 +1,7 @@
 package mllp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -44,6 +45,16 @@ func Dial(ctx context.Context, address string, t *tls.Config, timeout time.Durat
 	return c, nil
 }
 
+// ErrFramed: a message that holds the bytes of a frame would be another one, or
+// several, to who receives it.
+var ErrFramed = errors.New("the message holds bytes that begin or end an MLLP frame")
+
+// framed says whether a message holds a start block, or an end block with its
+// carriage return or at its end.
+func framed(raw []byte) bool {
+	return bytes.IndexByte(raw, startBlock) >= 0 || bytes.Contains(raw, []byte{endBlock, carriage}) || bytes.HasSuffix(raw, []byte{endBlock})
+}
+
 // Close closes the connection.
 func (c *Client) Close() error {
 	if err := c.conn.Close(); err != nil {
@@ -71,6 +82,9 @@ func (c *Client) Answers(ctx context.Context, raw []byte) ([][]byte, error) {
 	defer c.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if framed(raw) {
+		return nil, ErrFramed
+	}
 	if err := c.conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}

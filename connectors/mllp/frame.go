@@ -83,6 +83,18 @@ func (f *frames) done() {
 	}
 }
 
+// another says whether a further frame has been read whole: its answer may go
+// out with the last one's. Anything less must not keep an answer back: senders
+// that put a line feed behind their frame wait for it.
+func (f *frames) another() bool {
+	buffered, err := f.r.Peek(f.r.Buffered())
+	if err != nil {
+		return false
+	}
+	at := bytes.IndexByte(buffered, startBlock)
+	return at >= 0 && bytes.IndexByte(buffered[at:], endBlock) > 0
+}
+
 // next gives the bytes of the next message, the caller's to keep. io.EOF: the
 // peer is done; a frame that it had begun is no message.
 func (f *frames) next() ([]byte, error) {

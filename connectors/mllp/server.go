@@ -240,7 +240,7 @@ func (c *conn) run(ctx context.Context) {
 	for {
 		raw, err := f.next()
 		if err == nil {
-			if err = a.handle(raw); err == nil && f.r.Buffered() == 0 {
+			if err = a.handle(raw); err == nil && !f.another() {
 				err = a.flush()
 			}
 		} else if errors.Is(err, errTooLong) {

@@ -155,6 +155,42 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// A message with the bytes of a frame in it is not sent: it would arrive as
+// another.
+func TestClientKeepsFramesWhole(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, nil)
+	c, err := mllp.Dial(t.Context(), address, nil, 20*time.Second)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	for _, bad := range []string{"\x0b", "\x1c\r", "\x1c\r\x0bMSH|^~\\&|A|B|||||ADT^A08|2|P|2.5\r"} {
+		_, err := c.Send(t.Context(), []byte(adt("C1")+"NTE|1||a"+bad+"b\r"))
+		require.ErrorIs(t, err, mllp.ErrFramed)
+	}
+	_, err = c.Send(t.Context(), []byte(adt("C2")+"\x1c"))
+	require.ErrorIs(t, err, mllp.ErrFramed)
+	_, err = c.Send(t.Context(), []byte(adt("C3")+"NTE|1||a\x1cb\r"))
+	require.NoError(t, err, "an end block alone ends nothing")
+	require.Len(t, in.messages(), 1)
+}
+
+// What stands behind a frame in the same piece keeps its answer from nobody: a
+// line feed, blanks, or the beginning of the next frame.
+func TestAnswerDoesNotWait(t *testing.T) {
+	for _, behind := range []string{"\n", "\r\n", " ", "\x00", "\x0bMSH|^~"} {
+		address, _ := serve(t, &intake{}, nil)
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(c, frame(adt("C1"))+behind)
+		require.NoError(t, err)
+		answer, err := bufio.NewReader(c).ReadString(0x1c)
+		require.NoError(t, err, "no answer before %q is dealt with", behind)
+		require.Contains(t, answer, "MSA|AA|C1")
+		require.NoError(t, c.Close())
+	}
+}
+
 // A sender that never writes the carriage return and waits gets its answer.
 func TestEndBlockThenSilence(t *testing.T) {
 	address, _ := serve(t, &intake{}, nil)

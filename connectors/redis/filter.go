@@ -18,6 +18,7 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/liaison-health/liaison/pipelines"
 )
@@ -63,6 +64,10 @@ type answer struct {
 
 // ErrPaused: the server failed lately and is not asked at the moment.
 var ErrPaused = errors.New("redis: paused after failures")
+
+// Quiet keeps the client library's own lines off stderr, in the whole process:
+// its main calls it, once.
+func Quiet() { logging.Disable() }
 
 // New makes a filter; it does not connect.
 func New(cfg Config) (*Filter, error) {

@@ -23,7 +23,7 @@ const (
 // A Finding is one thing that is wrong with a resource.
 type Finding struct {
 	Path string // FHIR expression of the element, such as Patient.name[0].family
-	Rule string // invariant's key (dom-3), or cardinality, choice, code, duplicate, empty, format, json, reference, required, size, type, unknown
+	Rule string // invariant's key (dom-3), or cardinality, choice, code, duplicate, empty, extension, format, fullUrl, identifier, json, reference, required, size, type, unknown
 	Text string // what is wrong and what to do, without a value
 }
 
@@ -37,6 +37,8 @@ type Gate struct {
 	names  map[string]bool      // of all elements: a key that is one of them holds no patient's value
 	fold   map[string]string    // of all elements, in lower case
 	google *jsonformat.Unmarshaller
+
+	extensions map[string]*definition // R4's own, by URL
 }
 
 // New makes a gate over a schema; it takes some milliseconds.
@@ -46,7 +48,7 @@ func New(schema *fhir.Schema) (*Gate, error) {
 		return nil, fmt.Errorf("google/fhir: %w", err)
 	}
 	google.MaxNestingDepth = fhir.MaxDepth
-	g := &Gate{schema: schema, google: google, types: map[string]*typeInfo{}, names: map[string]bool{}, fold: map[string]string{}}
+	g := &Gate{schema: schema, google: google, types: map[string]*typeInfo{}, names: map[string]bool{}, fold: map[string]string{}, extensions: extensionDefinitions()}
 	for _, name := range schema.Resources() {
 		g.compile(name)
 	}

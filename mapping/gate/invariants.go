@@ -143,6 +143,12 @@ func invariants() map[string]func(*checker, *fhir.Node) {
 	out := map[string]func(*checker, *fhir.Node){
 		"Bundle":    bundle,
 		"Reference": (*checker).reference,
+		// onBehalfOf is a practitioner's (ctm-1).
+		"CareTeamParticipant": func(c *checker, n *fhir.Node) {
+			if typ := c.typeOf(n.Get("member")); has(n, "onBehalfOf") && typ != "" && typ != "Practitioner" {
+				c.fail("ctm-1", "only a practitioner takes part on behalf of an organization")
+			}
+		},
 	}
 	for name, check := range dataTypes() {
 		out[name] = check
@@ -169,6 +175,23 @@ func dataTypes() map[string]func(*checker, *fhir.Node) {
 		"Extension": rules(rule{"ext-1", "an extension has either a value or extensions", func(n *fhir.Node) bool {
 			return has(n, "extension") == hasChoice(n, "value")
 		}}),
+		"Identifier": rules(
+			rule{"identifier", "a system is an absolute URI", func(n *fhir.Node) bool {
+				system := n.Str("system")
+				return system != "" && !absolute(system)
+			}},
+			rule{"identifier", "where the system is urn:ietf:rfc:3986 the value is an absolute URI", func(n *fhir.Node) bool {
+				value := n.Str("value")
+				return n.Str("system") == "urn:ietf:rfc:3986" && value != "" && !absolute(value)
+			}},
+		),
+		"Coding": rules(
+			rule{"code", "a system is an absolute URI", func(n *fhir.Node) bool {
+				system := n.Str("system")
+				return system != "" && !absolute(system)
+			}},
+			rule{"code", "a value set is no code system", func(n *fhir.Node) bool { return strings.Contains(n.Str("system"), "/ValueSet/") }},
+		),
 		"Period":   rules(rule{"per-1", "it ends before it starts", func(n *fhir.Node) bool { return after(n.Str("start"), n.Str("end")) }}),
 		"Quantity": rules(quantity),
 		"Age": rules(quantity, measured("age-1"), rule{"age-1", "an age is above 0", func(n *fhir.Node) bool {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -17,6 +18,23 @@ func bound(name, system string, codes ...string) func(*checker, *fhir.Node) {
 			return
 		}
 		c.failAt(name, "code", "none of its codings is of the required value set")
+	}
+}
+
+// languages: one of the codings of a language is of BCP 47, the largest value set
+// that the element allows.
+func languages(name string) func(*checker, *fhir.Node) {
+	return func(c *checker, n *fhir.Node) {
+		list := n.Get(name).Items()
+		if list == nil && n.Get(name) != nil {
+			list = []*fhir.Node{n.Get(name)}
+		}
+		for _, concept := range list {
+			codings := concept.Get("coding").Items()
+			if len(codings) > 0 && !slices.ContainsFunc(codings, func(coding *fhir.Node) bool { return coding.Str("system") == "urn:ietf:bcp:47" }) {
+				c.failAt(name, "code", "none of its codings is of BCP 47")
+			}
+		}
 	}
 }
 
@@ -96,6 +114,10 @@ func administrative() map[string]func(*checker, *fhir.Node) {
 		"AuditEventEntity":       notBoth("sev-1", "name", "query"),
 		"BundleEntry": rules(
 			rule{"bdl-5", "a resource, a request or a response", func(n *fhir.Node) bool { return !hasAny(n, "resource", "request", "response") }},
+			rule{"fullUrl", "an absolute URI: urn:uuid:, urn:oid: or http(s)", func(n *fhir.Node) bool {
+				full := n.Str("fullUrl")
+				return full != "" && !absolute(full)
+			}},
 			rule{"bdl-8", "fullUrl names no version", func(n *fhir.Node) bool { return strings.Contains(n.Str("fullUrl"), "/_history/") }},
 		),
 		"Consent": oneOf("ppc-1", "policy", "policyRule"),
@@ -119,8 +141,12 @@ func administrative() map[string]func(*checker, *fhir.Node) {
 			}
 			return kinds != 1
 		}}),
-		"PatientContact": oneOf("pat-1", "name", "telecom", "address", "organization"),
-		"SupplyDelivery": bound("type", terminology+"supply-item-type", "medication", "device"),
+		"PatientCommunication":       languages("language"),
+		"RelatedPersonCommunication": languages("language"),
+		"Practitioner":               languages("communication"),
+		"RequestGroupAction":         rules(rule{"rqg-1", "a resource or actions", func(n *fhir.Node) bool { return has(n, "resource") == has(n, "action") }}),
+		"PatientContact":             oneOf("pat-1", "name", "telecom", "address", "organization"),
+		"SupplyDelivery":             bound("type", terminology+"supply-item-type", "medication", "device"),
 	}
 }
 

@@ -76,12 +76,12 @@ func (s *scope) leave(c *checker) {
 	}
 }
 
-// fullURLs lists the fullUrls of a Bundle's entries.
-func fullURLs(bundle *fhir.Node) map[string]bool {
-	urls := map[string]bool{}
+// fullURLs gives the types of a Bundle's entries by their fullUrls.
+func fullURLs(bundle *fhir.Node) map[string]string {
+	urls := map[string]string{}
 	for _, e := range bundle.Get("entry").Items() {
 		if full := e.Get("fullUrl"); full != nil && full.Kind == fhir.String {
-			urls[full.Text] = true
+			urls[full.Text] = e.Str("resource.resourceType")
 		}
 	}
 	return urls
@@ -115,11 +115,26 @@ func (c *checker) resolves(ref string) {
 		return
 	}
 	for _, urls := range c.bundles {
-		if urls[ref] {
+		if _, ok := urls[ref]; ok {
 			return
 		}
 	}
 	c.failAt("reference", "reference", "no entry of the Bundle has this fullUrl")
+}
+
+// typeOf gives the type of the resource that a reference means, where the
+// reference or its Bundle says it, else "".
+func (c *checker) typeOf(reference *fhir.Node) string {
+	ref := reference.Str("reference")
+	for _, urls := range c.bundles {
+		if typ := urls[ref]; typ != "" {
+			return typ
+		}
+	}
+	if typ, _, ok := strings.Cut(ref, "/"); ok && c.gate.isResource(typ) {
+		return typ
+	}
+	return ""
 }
 
 // literal: an absolute URL, or Type/id with or without a version, or a
@@ -130,7 +145,7 @@ func (c *checker) literal(ref string) bool {
 			return false
 		}
 	}
-	if scheme, rest, ok := strings.Cut(ref, ":"); ok && rest != "" && isScheme(scheme) {
+	if absolute(ref) {
 		return true
 	}
 	if typ, query, ok := strings.Cut(ref, "?"); ok {
@@ -149,6 +164,12 @@ func (c *checker) literal(ref string) bool {
 func (g *Gate) isResource(name string) bool {
 	t := g.types[name]
 	return t != nil && t.typ.Resource
+}
+
+// absolute says whether a URI has a scheme.
+func absolute(uri string) bool {
+	scheme, rest, ok := strings.Cut(uri, ":")
+	return ok && rest != "" && isScheme(scheme)
 }
 
 // isScheme: a letter, then letters, digits, + - . (RFC 3986 §3.1).

@@ -15,7 +15,12 @@ type checker struct {
 	found []Finding
 	// The resource that contains others, and the Bundles around it.
 	scope   *scope
-	bundles []map[string]bool // fullUrls
+	bundles []map[string]string // types of the entries by their fullUrls
+	// The innermost resource: its type, where its elements begin in the path,
+	// and whether it publishes a definition.
+	root       string
+	rootAt     int
+	definition bool
 }
 
 type step struct {
@@ -93,6 +98,9 @@ func (c *checker) resource(n *fhir.Node) {
 		c.bundles = append(c.bundles, fullURLs(n))
 		defer func() { c.bundles = c.bundles[:len(c.bundles)-1] }()
 	}
+	root, rootAt, definition := c.root, c.rootAt, c.definition
+	c.root, c.rootAt, c.definition = t.typ.Name, len(c.path), c.gate.has(t, "url") && c.gate.has(t, "experimental")
+	defer func() { c.root, c.rootAt, c.definition = root, rootAt, definition }()
 	outer := c.scope
 	inside := outer != nil && outer.inContained
 	if !inside {
@@ -140,9 +148,12 @@ func (c *checker) object(t *typeInfo, n *fhir.Node) {
 		}
 		*mark = true
 		if underscore {
-			c.extensions(info, k, n.Get(name))
-		} else {
-			c.element(info, k, n)
+			c.extensions(info, k, n.Get(name), t.typ.Name)
+			continue
+		}
+		c.element(info, k, n)
+		if name == "extension" || name == "modifierExtension" {
+			c.defined(k, t.typ.Name, "")
 		}
 	}
 	c.present(t, &seen, &extended)
@@ -238,10 +249,11 @@ func (c *checker) element(e *elementInfo, n *fhir.Node, parent *fhir.Node) {
 }
 
 // extensions checks the _element of a primitive: id and extensions.
-func (c *checker) extensions(e *elementInfo, n, values *fhir.Node) {
+func (c *checker) extensions(e *elementInfo, n, values *fhir.Node, owner string) {
 	if !e.List {
 		c.push(e.step, -1)
 		c.extended(n)
+		c.defined(n.Get("extension"), owner, e.Name)
 		c.pop()
 		return
 	}
@@ -255,6 +267,7 @@ func (c *checker) extensions(e *elementInfo, n, values *fhir.Node) {
 		}
 		c.push(e.step, i)
 		c.extended(item)
+		c.defined(item.Get("extension"), owner, e.Name)
 		c.pop()
 	}
 }

@@ -44,14 +44,20 @@ type print struct {
 // that.
 func prints(s *state) []print {
 	n := s.resource
-	named := func(value string) print { return print{text: "id|" + s.owner + "|" + value, strong: true} }
-	if value := extension(n, "reverses").Str("valueReference.identifier.value"); value != "" {
-		return []print{named(value)}
-	}
+	owners := s.owners()
 	var out []print
+	named := func(value string) {
+		for _, owner := range owners {
+			out = append(out, print{text: "id|" + owner + "|" + value, strong: true})
+		}
+	}
+	if value := extension(n, "reverses").Str("valueReference.identifier.value"); value != "" {
+		named(value)
+		return out
+	}
 	for _, id := range n.Get("identifier").Items() {
 		if value := id.Str("value"); value != "" {
-			out = append(out, named(value))
+			named(value)
 		}
 	}
 	code := n.Str("code.coding[0].code") + n.Str("code.text")
@@ -60,11 +66,22 @@ func prints(s *state) []print {
 	if code == "" || date == "" || amount == "" {
 		return out
 	}
-	account := n.Str("account[0].reference")
-	if account == "" {
-		account = s.owner
+	if account := n.Str("account[0].reference"); account != "" {
+		owners = []string{account}
 	}
-	return append(out, print{text: strings.Join([]string{"like", code, date, amount, account}, "|")})
+	for _, owner := range owners {
+		out = append(out, print{text: strings.Join([]string{"like", code, date, amount, owner}, "|")})
+	}
+	return out
+}
+
+// owners are the patient that a record was born with and, after a merge, the
+// survivor: a credit may come under either.
+func (s *state) owners() []string {
+	if s.subject == "" || s.subject == s.owner {
+		return []string{s.owner}
+	}
+	return []string{s.owner, s.subject}
 }
 
 // extension gives the extension of a URL that ends in a name, or nil.
@@ -104,10 +121,8 @@ func (f *fold) reversals() error {
 		if kind != "CD" && kind != "CG" && kind != "" {
 			continue
 		}
-		for _, mark := range prints(p.s) {
-			if err := f.list(chargeKey(mark.text), p.s.key.String()); err != nil {
-				return err
-			}
+		if err := f.listPrints(p.s); err != nil {
+			return err
 		}
 	}
 	for i := 0; i < len(f.pending); i++ { // reverse pends more
@@ -124,6 +139,16 @@ func (f *fold) reversals() error {
 			if err := f.reverse(p, "CD"); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// listPrints lets the other side of a charge or credit find it.
+func (f *fold) listPrints(s *state) error {
+	for _, mark := range prints(s) {
+		if err := f.list(chargeKey(mark.text), s.key.String()); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -204,6 +229,9 @@ func matches(mine, s *state, mark print, other string) bool {
 		return false
 	}
 	if mark.strong {
+		if !slices.ContainsFunc(mine.owners(), func(owner string) bool { return slices.Contains(s.owners(), owner) }) {
+			return false // it was the survivor's before an unmerge
+		}
 		one, two := mine.resource.Str("code.coding[0].code"), s.resource.Str("code.coding[0].code")
 		return one == two || one == "" || two == ""
 	}

@@ -81,6 +81,37 @@ func TestReversal(t *testing.T) {
 	}
 }
 
+// After a merge a credit finds the charge under the survivor and under the
+// retired patient, whichever of them it was posted for; after an unmerge what
+// is the other patient's again is not found.
+func TestReversalAcrossMerge(t *testing.T) {
+	cg := charged{id: "T1", kind: "CG", code: "80053", date: "2026-03-10", amount: "120.50"}
+	byID := charged{id: "T1", kind: "CD", code: "80053", date: "2026-03-11", amount: "-120.50"}
+	for _, cd := range []charged{byID, {id: "T3", kind: "CD", code: "80053", date: "2026-03-10", amount: "-120.5"}} {
+		for _, who := range [][2]int{{1, 2}, {2, 1}, {1, 1}, {2, 2}} {
+			w := newWorld(t)
+			w.fold(change(1, "a", 1, who[0], patientItem(who[0]), cg.alone()))
+			w.fold(merging(2, "a", 2, 2, 1))
+			w.fold(change(3, "a", 3, who[1], patientItem(who[1]), cd.alone()))
+			require.Equal(t, "aborted", w.lastOf(records.Charge, "T1/CG").State, "%s: posted for %d, taken back for %d", cd.id, who[0], who[1])
+			w.holds()
+		}
+	}
+	w := newWorld(t)
+	w.fold(change(1, "a", 1, 1, patientItem(1), cg.alone()))
+	w.fold(merging(2, "a", 2, 2, 1))
+	w.fold(unmerging(3, 1))
+	w.fold(change(4, "a", 4, 2, patientItem(2), byID.alone()))
+	require.Equal(t, "billable", w.lastOf(records.Charge, "T1/CG").State)
+}
+
+// alone is a transaction without an account.
+func (c charged) alone() records.Item {
+	it := c.item()
+	it.Resource.Delete("account")
+	return it
+}
+
 // A credit takes back one charge, of several alike; never a charge that its
 // sender posted after it; and not the whole of one of another amount.
 func TestReversalOfOne(t *testing.T) {

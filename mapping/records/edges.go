@@ -15,6 +15,7 @@ type mergeEdge struct {
 	Sender  string `json:"sender"`
 	Order   string `json:"order"`
 	Journal uint64 `json:"journal"`
+	Same    bool   `json:"same,omitempty"` // both keys are of one and the same: the number changed
 }
 
 // older orders edges: of one sender by its stamps, else as they came.

@@ -139,8 +139,8 @@ func (it *Item) order(st Stamp, path string) Stamp {
 const weakest = "!"
 
 // silent says whether an item says nothing of the state, so that the one it
-// carries is only good where no other is known: an update of a visit or of a
-// patient, or a status that the tables filled in.
+// carries is only good where no other is known: an update of a visit, of a
+// patient or of an account, or a status that the tables filled in.
 func (it *Item) silent() bool {
 	if it.State != "" || it.Action == Snapshot {
 		return false
@@ -150,7 +150,7 @@ func (it *Item) silent() bool {
 			return true
 		}
 	}
-	return it.Kind == Encounter || it.Kind == Patient
+	return it.Kind == Encounter || it.Kind == Patient || it.Kind == Account
 }
 
 type element struct {
@@ -160,9 +160,9 @@ type element struct {
 
 // groups are the parts of a resource that a message sets as one: its elements,
 // the parts of the elements that several messages fill bit by bit (period.end),
-// each identifier (identifier:system|value), of the participants the patient
-// and the others (participant:patient), the extensions of one URL
-// (extension:url) and each qualification: a message that says nothing of one leaves it.
+// each identifier (identifier:system|value), and of the participants the
+// patient and the others (participant:patient), and the extensions of one URL
+// (extension:URL; what no rule took by its place too), and each qualification.
 func groups(n *fhir.Node) []element {
 	out := make([]element, 0, len(n.Kids)+4)
 	for _, k := range n.Kids {
@@ -209,14 +209,16 @@ entries:
 }
 
 func about(list string, item *fhir.Node) string {
-	if list == "identifier" {
+	switch list {
+	case "identifier":
 		return item.Str("system") + "|" + item.Str("value")
-	}
-	if list == "qualification" {
+	case "extension":
+		if url := item.Str("url"); !strings.HasSuffix(url, "/v2-field") {
+			return url
+		}
+		return "v2-field|" + item.Str("extension[0].valueString")
+	case "qualification":
 		return item.Str("identifier[0].value") + "|" + item.Str("code.coding[0].code") + "|" + item.Str("issuer.reference")
-	}
-	if list == "extension" {
-		return item.Str("url")
 	}
 	if strings.HasPrefix(item.Str("actor.reference"), "Patient/") {
 		return "patient"

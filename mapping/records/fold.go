@@ -180,6 +180,9 @@ func (f *fold) change() error {
 	if err := f.rekey(); err != nil {
 		return err
 	}
+	if err := f.renumber(); err != nil {
+		return err
+	}
 	for _, n := range c.Related {
 		f.nodes[n.ResourceType()+"/"+n.ID()] = &resource{node: n}
 	}
@@ -195,6 +198,9 @@ func (f *fold) change() error {
 		if err := f.item(&c.Items[i]); err != nil {
 			return err
 		}
+	}
+	if err := f.awaited(); err != nil {
+		return err
 	}
 	for i := range c.Edges {
 		if err := f.edge(&c.Edges[i]); err != nil {
@@ -345,10 +351,19 @@ func (f *fold) item(it *Item) error {
 	} else {
 		s.whole(it, f.c.Stamp)
 	}
+	held := s.resource
 	s.merge(it, f.c.Stamp, s.resource)
-	if !f.spared(it, v.before) {
+	s.recall(it, f.c.Stamp, held)
+	if s.kind == Encounter {
+		v.told = s.visit(it, f.c.Stamp)
+	} else if !f.spared(it, v.before) {
 		if conflict := s.transit(it, f.c.Stamp); conflict != "" {
 			v.warnings, v.told = append(v.warnings, conflict), true
+		}
+	}
+	if it.Kind != Patient {
+		if err := f.settle(s, held, false); err != nil {
+			return err
 		}
 	}
 	s.seen(f.c.Stamp)

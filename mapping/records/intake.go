@@ -154,8 +154,11 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 		if !e.put && req.Method != "PUT" {
 			it.Action = Upsert
 		}
-		if kind == Patient && c.Subject == nil {
-			c.Subject = &Subject{Key: it.Key, IDs: e.node.Get("identifier").Items()}
+		if kind == Patient {
+			if c.Subject == nil {
+				c.Subject = &Subject{Key: it.Key, IDs: e.node.Get("identifier").Items()}
+			}
+			c.Edges = append(c.Edges, linked(e.node, it.Key)...)
 		}
 		c.Items = append(c.Items, it)
 	}
@@ -163,4 +166,29 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 		return nil, fmt.Errorf("read FHIR: a Bundle without resources")
 	}
 	return c, nil
+}
+
+// linked reads the merges that a Patient tells of (R4 Patient.link): this one was
+// replaced by another, or replaces him.
+func linked(n *fhir.Node, own Key) []Edge {
+	var out []Edge
+	for _, link := range n.Get("link").Items() {
+		kind, other := link.Str("type"), link.Get("other")
+		if kind != "replaced-by" && kind != "replaces" {
+			continue
+		}
+		key := Key{Assigner: other.Str("identifier.system"), ID: other.Str("identifier.value")}
+		ref := other.Str("reference")
+		if at := strings.LastIndex(ref, "Patient/"); at > 0 { // an absolute URL
+			ref = ref[at:]
+		}
+		e := Edge{Op: "merge", Kind: Patient, Survivor: key, Retired: own, SurvivorRef: ref}
+		if kind == "replaces" {
+			e = Edge{Op: "merge", Kind: Patient, Survivor: own, Retired: key, RetiredRef: ref}
+		}
+		if ref != "" || !key.Zero() && key.Assigner != "" {
+			out = append(out, e)
+		}
+	}
+	return out
 }

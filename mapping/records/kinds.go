@@ -8,11 +8,23 @@ import (
 
 // statusOf reads the state that a resource itself tells.
 func statusOf(kind Kind, n *fhir.Node) string {
-	if kind == Patient {
+	switch kind {
+	case Patient:
 		if n.Str("active") == "false" {
 			return "inactive"
 		}
 		return "active"
+	case Location:
+		if state := bedState(n.Str("operationalStatus.code")); state != "" {
+			return state
+		}
+	case Allergy:
+		if n.Str("verificationStatus.coding[0].code") == "entered-in-error" {
+			return "entered-in-error"
+		}
+		if status := n.Str("clinicalStatus.coding[0].code"); status != "" {
+			return status
+		}
 	}
 	switch kind {
 	case Document:
@@ -48,6 +60,25 @@ func stateless(kind Kind) bool {
 	}
 }
 
+// bedState names a bed's status (HL7 table 0116).
+func bedState(code string) string {
+	switch code {
+	case "C":
+		return "closed"
+	case "H":
+		return "housekeeping"
+	case "O":
+		return "occupied"
+	case "U":
+		return "unoccupied"
+	case "K":
+		return "contaminated"
+	case "I":
+		return "isolated"
+	}
+	return ""
+}
+
 // prepare adapts an item by its kind before it is merged; it gives the action
 // codes of an appointment's services and resources.
 func prepare(it *Item) (codes map[*fhir.Node]string) {
@@ -58,6 +89,9 @@ func prepare(it *Item) (codes map[*fhir.Node]string) {
 	case Encounter:
 		if it.Event == "reopened" { // A13 (HL7 v2.5.1 §3.3.13): the visit goes on
 			it.Deletes = append(it.Deletes, "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
+		}
+		if it.Trigger == "A26" {
+			it.Resource = withoutReserved(it.Resource)
 		}
 	case Appointment:
 		// A booking's state is the filler's (SCH-25), where it says one.
@@ -126,6 +160,9 @@ func eventOf(s *state, v *version) string {
 		if name == "" && v.born {
 			return "registered"
 		}
+		if name == "" && v.previous == "entered-in-error" && s.label() != v.previous {
+			return "registered"
+		}
 		if name == "" {
 			return relabelled(v, "demographics.updated")
 		}
@@ -140,6 +177,13 @@ func eventOf(s *state, v *version) string {
 	case Charge:
 		if name = v.it.Event; name == "" {
 			name = chargeEvent(s.resource, v.born)
+		}
+	case Location:
+		if name = v.it.Event; name == "" && (v.born || s.label() != v.previous) && bedState(s.resource.Str("operationalStatus.code")) != "" {
+			name = "status-changed"
+		}
+		if name == "" && v.born {
+			name = "created"
 		}
 	default:
 		if name = v.it.Event; name == "" {
@@ -235,7 +279,8 @@ func byState(state string, v *version) string {
 // earlier one, which has not been seen.
 func inferred(it *Item) bool {
 	switch it.Trigger {
-	case "S13", "S14", "S15", "S16", "S17", "S18", "S19", "S20", "S21", "S22", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31":
+	case "S13", "S14", "S15", "S16", "S17", "S18", "S19", "S20", "S21", "S22", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31",
+		"A15", "A16", "A21", "A22", "A23", "A25", "A26", "A27", "A32", "A33", "A38", "A52", "A53", "A54", "A55", "A61", "A62":
 		return it.Kind == Appointment || it.Kind == Encounter
 	}
 	return false

@@ -47,7 +47,7 @@ func (f *fold) link(e *Edge, one, other string) error {
 		event = "patient.unlinked"
 	}
 	for _, key := range [...]string{one, other} {
-		if err := f.retie(key, version{transition: "normal", event: event}); err != nil {
+		if err := f.retie(Patient, key, version{transition: "normal", event: event}); err != nil {
 			return err
 		}
 	}
@@ -76,4 +76,41 @@ func (f *fold) links(key string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// await keeps an edge until the resource that it refers to is known.
+func (f *fold) await(ref string, e *Edge) error {
+	own := e.Retired
+	if ref == e.RetiredRef {
+		own = e.Survivor
+	}
+	return f.putJSON(append(awaitedKey(ref), own.String()...), e)
+}
+
+// awaited gives the edges that waited for patients of whom this message is the
+// first to tell.
+func (f *fold) awaited() error {
+	for _, p := range f.pending {
+		if p.s.kind != Patient || !p.v.born {
+			continue
+		}
+		prefix := awaitedKey("Patient/" + p.s.resource.ID())
+		names, err := f.scan(prefix, nil, -1)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			data, err := f.get(name)
+			if err != nil {
+				return err
+			}
+			var e Edge
+			if err := json.Unmarshal(data, &e); err != nil {
+				return fmt.Errorf("read awaited edge: %w", err)
+			}
+			f.put(name, nil)
+			f.c.Edges = append(f.c.Edges, e)
+		}
+	}
+	return nil
 }

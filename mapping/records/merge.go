@@ -14,10 +14,20 @@ import (
 // mostListed is how many moved records a merge lists; it counts all.
 const mostListed = 1000
 
-// A move is a patient's records that go under another's, or come back.
+// A move is records that go under another patient, account or visit, or come
+// back: a patient's (Owner), or those that refer to a resource (Reference).
 type move struct {
-	Owner      string // the patient that messages name
+	Owner      string `json:",omitempty"` // the patient that messages name
+	Reference  string `json:",omitempty"` // Account/… or Encounter/…
 	Transition string // merge, or correction where one is undone
+}
+
+// prefix is what the names of the records stand under.
+func (m *move) prefix() []byte {
+	if m.Reference != "" {
+		return referrerKey(m.Reference)
+	}
+	return subjectKey(m.Owner)
 }
 
 // A continuation is a merge that goes on: what is left, and the message that
@@ -33,8 +43,19 @@ type continuation struct {
 	Version  string
 }
 
-// edge applies what a message or an operator says of two patients.
+// edge applies what a message or an operator says of two patients, accounts or
+// visits.
 func (f *fold) edge(e *Edge) error {
+	if e.Op == "move" {
+		return f.owns(e)
+	}
+	if e.Kind != Patient && e.Op != "merge" && e.Op != "change" {
+		f.out.Flags = append(f.out.Flags, e.Op+"-of-patients-only")
+		return nil
+	}
+	if known, err := f.named(e); err != nil || !known {
+		return err
+	}
 	retired, err := f.canonical(e.Kind, e.Retired)
 	if err != nil {
 		return err
@@ -48,7 +69,7 @@ func (f *fold) edge(e *Edge) error {
 		return nil
 	}
 	switch e.Op {
-	case "merge", "unmerge":
+	case "merge", "unmerge", "change":
 		return f.merge(e, retired, survivor)
 	case "link", "unlink":
 		return f.link(e, retired, survivor)
@@ -65,7 +86,7 @@ func (f *fold) merge(e *Edge, retired, survivor string) error {
 	if err != nil {
 		return err
 	}
-	if e.Op == "merge" {
+	if e.Op != "unmerge" {
 		if flag := f.refuses(old, survivor); flag != "" {
 			f.out.Flags = append(f.out.Flags, flag)
 			return nil
@@ -134,12 +155,15 @@ func (f *fold) setEdge(e *Edge, old *mergeEdge, retired, survivor string) error 
 	}
 	f.put(append(incomingKey(e.Kind, survivor), retired...), []byte{1})
 	err := f.putJSON(mergeKey(e.Kind, retired), &mergeEdge{
-		To: survivor, Key: e.Survivor, Sender: f.c.Stamp.Sender, Order: f.c.Stamp.Order, Journal: f.c.Origin.Journal,
+		To: survivor, Key: e.Survivor, Sender: f.c.Stamp.Sender, Order: f.c.Stamp.Order, Journal: f.c.Origin.Journal, Same: e.Op == "change",
 	})
 	if err != nil {
 		return err
 	}
-	return f.carry(retired)
+	if e.Kind != Patient {
+		f.join()
+	}
+	return f.carry(e.Kind, retired, e.Op == "change")
 }
 
 func (f *fold) roots(kind Kind, keys []string) (map[string]string, error) {
@@ -154,62 +178,109 @@ func (f *fold) roots(kind Kind, keys []string) (map[string]string, error) {
 	return out, nil
 }
 
-// known makes sure that both patients are records: of one that no message has
-// told, his key.
+// known makes sure that both are records: of one that no message has told, its
+// key.
 func (f *fold) known(e *Edge) error {
 	for _, k := range [...]Key{e.Retired, e.Survivor} {
 		s, err := f.load(e.Kind, k.String())
-		if err != nil || s != nil {
-			if s != nil {
-				f.unchanged(s)
-			}
-			if err != nil {
-				return err
-			}
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			f.unchanged(s)
 			continue
 		}
-		s = &state{kind: e.Kind, key: k, owner: k.String(), subject: k.String(), born: k.String(), state: "active"}
-		id := fhir.ID("Patient", k.Assigner, k.ID)
-		s.resource = fhir.NewResource("Patient").SetString("id", id)
-		if told := f.nodes["Patient/"+id]; told != nil {
-			s.resource = told.node.Clone()
-			s.resource.Delete("link")
-			s.resource.Delete("active")
-		} else {
-			s.resource.Append("identifier", fhir.NewObject().SetString("system", k.Assigner).SetString("value", k.ID))
+		if err := f.bear(e.Kind, k); err != nil {
+			return err
 		}
-		f.pend(s, version{it: &Item{Kind: e.Kind, Key: k}, born: true, event: "patient.registered"})
 	}
 	return nil
 }
 
-// carry takes what messages newer than the merge said of the retired patient
-// before the merge came over to the survivor, where it belongs.
-func (f *fold) carry(retired string) error {
-	key, err := f.resolve(Patient, retired)
+// bear makes a record of which only the key is known, and what the message says
+// of it beside.
+func (f *fold) bear(kind Kind, k Key) error {
+	typ := Kinds()[kind]
+	s := &state{kind: kind, key: k, owner: k.String(), subject: k.String(), born: k.String(), resource: blank(kind, k)}
+	if told := f.nodes[typ+"/"+s.resource.ID()]; told != nil {
+		s.resource = told.node.Clone()
+		s.resource.Delete("link")
+		s.resource.Delete("active")
+	}
+	v := version{it: &Item{Kind: kind, Key: k}, born: true}
+	if s.state = statusOf(kind, s.resource); kind == Patient {
+		v.event = "patient.registered"
+	} else if f.c.Subject != nil {
+		s.owner = f.c.Subject.Key.String()
+		f.put(append(subjectKey(s.owner), recordKey(kind, k.String())...), []byte{1})
+		if err := f.settle(s, nil, true); err != nil {
+			return err
+		}
+	}
+	f.pend(s, v)
+	return nil
+}
+
+// blank is a resource of which only the identifier is known, with what R4
+// requires of it.
+func blank(kind Kind, k Key) *fhir.Node {
+	typ := Kinds()[kind]
+	n := fhir.NewResource(typ).SetString("id", fhir.ID(typ, k.Assigner, k.ID))
+	n.Append("identifier", fhir.NewObject().SetString("system", k.Assigner).SetString("value", k.ID))
+	if kind == Patient {
+		return n
+	}
+	if n.SetString("status", "unknown"); kind == Encounter {
+		n.Set("class", fhir.NewObject().Append("extension", fhir.NewObject().SetString("url", absentReason).SetString("valueCode", "unknown")))
+	}
+	return n
+}
+
+const absentReason = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+
+// carry takes over to the survivor what belongs there: what messages newer than
+// the merge said of the retired one before the merge came, or all of it where
+// both are the same.
+func (f *fold) carry(kind Kind, retired string, same bool) error {
+	key, err := f.resolve(kind, retired)
 	if err != nil || key == retired {
 		return err
 	}
-	from, err := f.peek(Patient, retired)
-	if err != nil || from == nil || !from.late(f.c.Stamp) {
+	from, err := f.peek(kind, retired)
+	if err != nil || from == nil || !same && !from.late(f.c.Stamp) {
 		return err
 	}
-	to, err := f.load(Patient, key)
+	to, err := f.load(kind, key)
 	if err != nil || to == nil {
 		return err
 	}
-	v := version{it: &Item{Kind: Patient, Key: to.key}, before: to.shown(), previous: to.label()}
+	v := version{it: &Item{Kind: kind, Key: to.key}, before: to.shown(), previous: to.label()}
+	if to.version == 0 {
+		v.before, v.previous, v.born = nil, "", true
+	}
 	next := to.resource.Shallow()
-	for _, set := range from.heard(f.c.Stamp.Sender).at {
-		if set.order <= f.c.Stamp.Order || set.element[0] == '@' || set.element == wholeResource || strings.HasPrefix(set.element, "identifier") {
+	for i := range from.stamps {
+		sender := &from.stamps[i]
+		if !same && sender.name != f.c.Stamp.Sender {
 			continue
 		}
-		if to.newer(Stamp{Sender: f.c.Stamp.Sender, Order: set.order}, set.element) {
-			put(next, set.element, at(from.resource, set.element).Clone())
+		for _, set := range sender.at {
+			if !same && set.order <= f.c.Stamp.Order || set.element[0] == '@' || set.element == wholeResource || strings.HasPrefix(set.element, "identifier") {
+				continue
+			}
+			if st := (Stamp{Sender: sender.name, Order: set.order}); to.newer(st, set.element) {
+				put(next, set.element, at(from.resource, set.element).Clone())
+			}
+		}
+		to.seen(Stamp{Sender: sender.name, Order: sender.last})
+	}
+	to.resource, to.raw = next, nil
+	if same {
+		to.inherit(from)
+		if err := f.settle(to, nil, true); err != nil {
+			return err
 		}
 	}
-	to.seen(Stamp{Sender: f.c.Stamp.Sender, Order: from.heard(f.c.Stamp.Sender).last})
-	to.resource = next
 	f.pend(to, v)
 	return nil
 }
@@ -217,9 +288,12 @@ func (f *fold) carry(retired string) error {
 // told gives every patient whom the merge concerns his version, and notes
 // whose records follow.
 func (f *fold) told(e *Edge, concerned, moving []string, was, is map[string]string) error {
-	transition, event := "merge", "patient.merged"
-	if e.Op == "unmerge" {
-		transition, event = "correction", "patient.unmerged"
+	transition, event := "merge", string(e.Kind)+".merged"
+	switch e.Op {
+	case "unmerge":
+		transition, event = "correction", string(e.Kind)+".unmerged"
+	case "change":
+		event = string(e.Kind) + ".identity.changed"
 	}
 	told := &RecordMerge{Retired: e.Retired, Survivor: keyFrom(is[moving[0]])}
 	if e.Op == "unmerge" {
@@ -229,8 +303,16 @@ func (f *fold) told(e *Edge, concerned, moving []string, was, is map[string]stri
 		if was[owner] == is[owner] {
 			continue
 		}
-		f.moves = append(f.moves, move{Owner: owner, Transition: transition})
-		prefix := subjectKey(owner)
+		m := move{Owner: owner, Transition: transition}
+		if e.Kind != Patient {
+			ref, err := f.reference(e.Kind, owner)
+			if err != nil {
+				return err
+			}
+			m = move{Reference: ref, Transition: transition}
+		}
+		f.moves = append(f.moves, m)
+		prefix := m.prefix()
 		names, err := f.scan(prefix, nil, -1)
 		if err != nil {
 			return err
@@ -242,29 +324,35 @@ func (f *fold) told(e *Edge, concerned, moving []string, was, is map[string]stri
 		}
 	}
 	for _, key := range concerned {
-		if err := f.retie(key, version{transition: transition, event: event, merge: told}); err != nil {
+		if err := f.retie(e.Kind, key, version{transition: transition, event: event, merge: told}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// retie works a patient's ties out again, and pends a version where they
-// changed.
-func (f *fold) retie(key string, v version) error {
-	s, err := f.load(Patient, key)
+// retie works the ties of one that edges join out again, and pends a version
+// where they changed.
+func (f *fold) retie(kind Kind, key string, v version) error {
+	s, err := f.load(kind, key)
 	if err != nil || s == nil {
 		return err
 	}
-	next, err := f.tied(key)
+	next, err := f.tied(kind, key)
 	if err != nil {
 		return err
+	}
+	if s.ties != nil && s.ties.Leads != nil {
+		if next == nil {
+			next = &ties{}
+		}
+		next.Leads = s.ties.Leads
 	}
 	if s.ties.text() == next.text() {
 		f.unchanged(s)
 		return nil
 	}
-	v.it, v.before, v.previous = &Item{Kind: Patient, Key: s.key}, s.shown(), s.label()
+	v.it, v.before, v.previous = &Item{Kind: kind, Key: s.key}, s.shown(), s.label()
 	if s.version == 0 {
 		v.before, v.previous = nil, ""
 	}
@@ -273,26 +361,26 @@ func (f *fold) retie(key string, v version) error {
 	return nil
 }
 
-// tied gives a patient's ties as the edges have them.
-func (f *fold) tied(key string) (*ties, error) {
+// tied gives the ties of a patient, an account or a visit as the edges have them.
+func (f *fold) tied(kind Kind, key string) (*ties, error) {
 	var out ties
 	tieTo := func(other string) (*tie, error) {
-		s, err := f.peek(Patient, other)
+		s, err := f.peek(kind, other)
 		if err != nil || s == nil {
 			return nil, err
 		}
-		t := &tie{Key: s.key, Reference: "Patient/" + s.resource.ID()}
+		t := &tie{Key: s.key, Reference: Kinds()[kind] + "/" + s.resource.ID()}
 		for _, id := range s.resource.Get("identifier").Items() {
 			t.Identifiers = append(t.Identifiers, string(id.JSON()))
 		}
 		return t, nil
 	}
-	root, err := f.resolve(Patient, key)
+	root, err := f.resolve(kind, key)
 	if err != nil {
 		return nil, err
 	}
 	if root != key {
-		e, err := f.edgeOf(Patient, key)
+		e, err := f.edgeOf(kind, key)
 		if err != nil {
 			return nil, err
 		}
@@ -303,7 +391,7 @@ func (f *fold) tied(key string) (*ties, error) {
 			out.Into.Identifiers, out.Survivor = nil, root
 		}
 	}
-	from, err := f.upstream(Patient, key, true)
+	from, err := f.upstream(kind, key, true)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +404,7 @@ func (f *fold) tied(key string) (*ties, error) {
 		if err != nil {
 			return nil, err
 		}
-		e, err := f.edgeOf(Patient, other)
+		e, err := f.edgeOf(kind, other)
 		if err != nil {
 			return nil, err
 		}
@@ -325,9 +413,11 @@ func (f *fold) tied(key string) (*ties, error) {
 			out.From = append(out.From, *t)
 		}
 	}
-	links, err := f.links(key)
-	if err != nil {
-		return nil, err
+	var links []string
+	if kind == Patient {
+		if links, err = f.links(key); err != nil {
+			return nil, err
+		}
 	}
 	for _, other := range links {
 		t, err := tieTo(other)
@@ -350,7 +440,7 @@ func (f *fold) tied(key string) (*ties, error) {
 func (f *fold) move(m *continuation) error {
 	left := f.chunk
 	for len(m.Moves) > 0 {
-		prefix := subjectKey(m.Moves[0].Owner)
+		prefix := m.Moves[0].prefix()
 		names, err := f.scan(prefix, m.After, left)
 		if err != nil {
 			return err
@@ -379,51 +469,71 @@ func (f *fold) move(m *continuation) error {
 	return nil
 }
 
-// moved puts one record under its owner's survivor.
+// moved puts one record under its owner's survivor, and leads its references to
+// those of their resources.
 func (f *fold) moved(name []byte, m move) error {
 	kind, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
 	s, err := f.load(Kind(kind), key)
 	if err != nil || s == nil {
 		return err
 	}
-	to, err := f.resolve(Patient, s.owner)
-	if err != nil {
+	v := version{it: &Item{Kind: s.kind, Key: s.key}, before: s.shown(), previous: s.label(), transition: m.Transition, event: kind + ".moved"}
+	was, leads, raw, resource := s.subject, s.ties.leads(), s.raw, s.resource
+	if err := f.settle(s, nil, true); err != nil {
 		return err
 	}
-	if s.subject == to || s.owner != m.Owner {
+	if s.subject != was && s.kind != Patient {
+		if err := f.follow(s, was); err != nil {
+			return err
+		}
+	} else if s.ties.leads() == leads {
+		s.subject, s.raw, s.resource = was, raw, resource
 		f.unchanged(s)
 		return nil
 	}
-	v := version{it: &Item{Kind: s.kind, Key: s.key}, before: s.shown(), previous: s.label(), transition: m.Transition, event: kind + ".moved"}
+	if s.version == 0 {
+		v.before, v.previous = nil, ""
+	}
+	f.pend(s, v)
+	return nil
+}
+
+// follow leads a record's references to the patient it was under, and to the one
+// that messages name, to the one it is under now.
+func (f *fold) follow(s *state, was string) error {
+	to, err := f.reference(Patient, s.subject)
+	if err != nil {
+		return err
+	}
 	refs := map[string]string{}
-	for _, patient := range [...]string{s.subject, s.owner} {
-		from, err := f.reference(patient)
+	for _, patient := range [...]string{was, s.owner} {
+		from, err := f.reference(Patient, patient)
 		if err != nil {
 			return err
 		}
-		if refs[from], err = f.reference(to); err != nil {
-			return err
-		}
+		refs[from] = to
 	}
 	s.resource = s.resource.Clone()
 	if redirect(s.resource, refs) {
 		s.raw = nil
 	}
-	s.subject = to
-	f.pend(s, v)
+	if s.kind == Charge { // a credit may come under the survivor
+		return f.listPrints(s)
+	}
 	return nil
 }
 
-func (f *fold) reference(patient string) (string, error) {
-	s, err := f.peek(Patient, patient)
+func (f *fold) reference(kind Kind, key string) (string, error) {
+	s, err := f.peek(kind, key)
 	if err != nil {
 		return "", err
 	}
+	typ := Kinds()[kind]
 	if s == nil {
-		k := keyFrom(patient)
-		return "Patient/" + fhir.ID("Patient", k.Assigner, k.ID), nil
+		k := keyFrom(key)
+		return typ + "/" + fhir.ID(typ, k.Assigner, k.ID), nil
 	}
-	return "Patient/" + s.resource.ID(), nil
+	return typ + "/" + s.resource.ID(), nil
 }
 
 // Resume goes on with a merge until Effects.Continuation is nil.

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -312,4 +313,43 @@ func TestTwoPatientsInOneMessage(t *testing.T) {
 		names = append(names, v.Value)
 	}
 	require.Equal(t, "P2", strings.Join(names, " "))
+}
+
+// A FHIR client tells of a merge by Patient.link: the records follow, whichever of
+// the two comes first and says it, and the resource stays as it was sent.
+func TestLinkOfAFHIRPatient(t *testing.T) {
+	old := `{"resourceType":"Patient","id":"p1","active":false,"identifier":[{"system":"urn:x","value":"p1"}],"link":[{"other":{"reference":"Patient/p2"},"type":"replaced-by"}]}`
+	plain := `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:x","value":"p1"}]}`
+	survivor := `{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:x","value":"p2"}]}`
+	replaces := `{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:x","value":"p2"}],"link":[{"other":{"reference":"https://ehr.example.org/fhir/Patient/p1"},"type":"replaces"}]}`
+	named := `{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:x","value":"p2"}],"link":[{"other":{"identifier":{"system":"urn:x","value":"p1"}},"type":"replaces"}]}`
+	visit := `{"resourceType":"Appointment","id":"a1","status":"booked","identifier":[{"system":"urn:y","value":"a1"}],"participant":[{"actor":{"reference":"Patient/p1"},"status":"accepted"}]}`
+	for name, bodies := range map[string][]string{
+		"the survivor is known":   {plain, survivor, visit, old},
+		"the survivor comes last": {old, visit, survivor},
+		"the survivor says it":    {plain, visit, replaces},
+		"by an identifier":        {plain, visit, named},
+		"the survivor alone":      {replaces, plain, visit},
+		"said again":              {plain, survivor, visit, old, old},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for n, body := range bodies {
+				var head struct{ ResourceType, ID string }
+				require.NoError(t, json.Unmarshal([]byte(body), &head))
+				c, err := records.FromFHIR(records.FHIRRequest{
+					Method: "PUT", Type: head.ResourceType, ID: head.ID, Body: []byte(body), Received: time.Unix(int64(n), 0),
+					Origin: records.Origin{Source: "portal", SHA256: fmt.Sprintf("%064d", n), Journal: uint64(n + 1)},
+				})
+				require.NoError(t, err)
+				w.fold(c)
+			}
+			require.Equal(t, "merged", w.lastOf(records.Patient, "p1").State)
+			require.Equal(t, "p2", w.lastOf(records.Appointment, "a1").Subject.Survivor.ID)
+			require.Contains(t, string(w.lastOf(records.Appointment, "a1").Resource), "Patient/p2")
+			require.Equal(t, 1, strings.Count(string(w.lastOf(records.Patient, "p1").Resource), "replaced-by"))
+			require.Equal(t, "p1", w.lastOf(records.Patient, "p2").Subject.MergedFrom[0].ID)
+			w.holds()
+		})
+	}
 }

@@ -35,11 +35,12 @@ const (
 	Eligibility  Kind = "eligibility" // a request for insurance information
 
 	Practitioner    Kind = "practitioner"
-	Location        Kind = "location"
 	Device          Kind = "device"
 	CatalogItem     Kind = "item"        // of a catalogue: what can be ordered and used
 	MasterFile      Kind = "master-file" // an entry of any other
 	ResearchSubject Kind = "research-subject"
+	Location        Kind = "location" // a bed, a room, a ward
+	Allergy         Kind = "allergy"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -125,9 +126,10 @@ type Item struct {
 	Key       Key
 	Alternate []Key // other identifiers of the same thing
 	Action    Action
-	Trigger   string // the trigger event, "S13"
-	State     string // asked for by the trigger; "" derives it from the resource
-	Event     string // asked for by the trigger; "" derives it
+	Trigger   string   // the trigger event, "S13"
+	State     string   // asked for by the trigger; "" derives it from the resource
+	Event     string   // asked for by the trigger; "" derives it
+	Cancels   []string // the trigger events of which this one takes the newest back
 	Resource  *fhir.Node
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
 	Deletes   []string // element paths that the message sets to `""`
@@ -135,15 +137,25 @@ type Item struct {
 	owner     string   // the patient that the message names, merged or not
 }
 
-// An Edge joins two patients: merge retires one in favour of the survivor
-// (A40), unmerge takes that back (an operator's command; only Retired counts),
-// link says that both are one person and leaves each his records (A24), unlink
-// takes that back (A37).
+// An Edge joins two patients, accounts or visits: merge retires one in favour of
+// the survivor (A40, A41, A42), unmerge takes that back (an operator's command;
+// only Retired counts), change says that both keys are of one and the same (A47,
+// A49, A50), link that two patients are one person and leaves each his records
+// (A24), unlink takes that back (A37). move puts an account or a visit (Retired),
+// and all that belongs to it, under the patient Survivor (A44, A45).
 type Edge struct {
-	Op                string // merge, unmerge, link, unlink
+	Op                string // one of EdgeOps
 	Kind              Kind
 	Survivor, Retired Key
+	SurvivorRef       string // instead of a key: the reference to a resource that is held
+	RetiredRef        string
 }
+
+// EdgeOps lists what an edge can do.
+func EdgeOps() []string { return []string{"merge", "unmerge", "change", "link", "unlink", "move"} }
+
+// Joins says whether edges join records of a kind.
+func (k Kind) Joins() bool { return k == Patient || k == Account || k == Encounter }
 
 // A View reads the state that Fold works on.
 type View interface {
@@ -193,7 +205,7 @@ func (k Kind) Topic() string {
 		return "liaison.flow"
 	case Appointment:
 		return "liaison.scheduling"
-	case Order, Result:
+	case Order, Result, Allergy:
 		return "liaison.clinical"
 	case Document, Problem, Goal, CarePlan, AdverseEvent, ResearchSubject:
 		return "liaison.clinical"
@@ -218,7 +230,8 @@ func Kinds() map[Kind]string {
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
 		Document: "DocumentReference", Slot: "Slot",
 		Problem: "Condition", Goal: "Goal", CarePlan: "CarePlan", AdverseEvent: "AdverseEvent", Eligibility: "CoverageEligibilityRequest",
-		Practitioner: "Practitioner", Location: "Location", Device: "Device", CatalogItem: "DeviceDefinition", MasterFile: "Basic", ResearchSubject: "ResearchSubject",
+		Practitioner: "Practitioner", Device: "Device", CatalogItem: "DeviceDefinition", MasterFile: "Basic", ResearchSubject: "ResearchSubject",
+		Location: "Location", Allergy: "AllergyIntolerance",
 	}
 }
 
@@ -241,6 +254,10 @@ func KindOf(resourceType string) Kind {
 		return Coverage
 	case "Account":
 		return Account
+	case "Location":
+		return Location
+	case "AllergyIntolerance":
+		return Allergy
 	default:
 		return administrative(resourceType)
 	}
@@ -265,8 +282,6 @@ func administrative(resourceType string) Kind {
 		return Eligibility
 	case "Practitioner":
 		return Practitioner
-	case "Location":
-		return Location
 	case "Device":
 		return Device
 	case "DeviceDefinition":

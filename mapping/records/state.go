@@ -13,8 +13,9 @@ import (
 
 // Keys under the View: r/ records, and other identifiers of a record, m/ merge
 // edges by the retired key, n/ the same by the survivor's, l/ links between
-// patients, s/ the records of a patient as messages name him, f/ resources by
-// type and id, g/ the appointments of a series, c/ charges by what a reversal
+// patients, s/ the records of a patient as messages name him, x/ the records that
+// refer to an account or a visit, o/ the patients that those were moved to, j/
+// whether any were merged or moved, w/ edges that wait for a resource, f/ resources by type and id, g/ the appointments of a series, c/ charges by what a reversal
 // may know of them, b/ the times that bookings and blocked slots take of a
 // resource, v/ the appointments of a visit.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
@@ -24,10 +25,13 @@ func incomingKey(kind Kind, key string) []byte {
 	return []byte("n/" + string(kind) + "/" + key + "\x00")
 }
 
-func linkKey(kind Kind, key string) []byte { return []byte("l/" + string(kind) + "/" + key + "\x00") }
-func seriesKey(series string) []byte       { return []byte("g/" + series + "\x00") }
-func chargeKey(print string) []byte        { return []byte("c/" + print) }
-func resourceKey(ref string) []byte        { return []byte("f/" + ref) }
+func linkKey(kind Kind, key string) []byte  { return []byte("l/" + string(kind) + "/" + key + "\x00") }
+func referrerKey(ref string) []byte         { return []byte("x/" + ref + "\x00") }
+func awaitedKey(ref string) []byte          { return []byte("w/" + ref + "\x00") }
+func ownerKey(kind Kind, key string) []byte { return []byte("o/" + string(kind) + "/" + key) }
+func seriesKey(series string) []byte        { return []byte("g/" + series + "\x00") }
+func chargeKey(print string) []byte         { return []byte("c/" + print) }
+func resourceKey(ref string) []byte         { return []byte("f/" + ref) }
 
 // aliasTo is what stands under another identifier of a record: its key.
 func aliasTo(key string) []byte { return append([]byte{0}, key...) }
@@ -53,6 +57,7 @@ type state struct {
 	born     string // the patient it was born under: the Kafka key's input
 	ties     *ties  // nil: none
 	stamps   []sender
+	once     []once // of a visit: what its messages said of what cancels bring back
 	resource *fhir.Node
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
 	stored   []byte // what it was decoded from
@@ -94,6 +99,7 @@ func decodeState(data []byte) (*state, error) {
 			return nil, fmt.Errorf("read record state: %w", err)
 		}
 	}
+	s.once = decodeOnce(n.Str("once"))
 	if raw := n.Str("raw"); raw != "" {
 		s.raw = []byte(raw)
 	}
@@ -144,6 +150,7 @@ func (s *state) encode(text []byte) []byte {
 	field("born", s.born)
 	field("raw", string(s.raw))
 	field("ties", s.ties.text())
+	field("once", encodeOnce(s.once))
 	slices.SortFunc(s.stamps, func(a, b sender) int { return strings.Compare(a.name, b.name) })
 	dst = append(dst, `"stamps":[`...)
 	for i := range s.stamps {
@@ -161,6 +168,51 @@ func (s *state) encode(text []byte) []byte {
 		dst = append(dst, text...)
 	}
 	return append(dst, '}')
+}
+
+// encodeOnce writes a line for each value, and the values behind them, each once.
+func encodeOnce(list []once) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var lines []byte
+	var values []string
+	for i := range list {
+		o := &list[i]
+		n := slices.Index(values, o.value)
+		if n < 0 {
+			n, values = len(values), append(values, o.value)
+		}
+		for _, part := range [...]string{o.element, o.sender, o.order, o.trigger, strings.Join(o.cancels, ",")} {
+			lines = append(append(lines, strings.NewReplacer("\t", " ", "\n", " ").Replace(part)...), '\t')
+		}
+		lines = append(strconv.AppendInt(lines, int64(n), 10), '\n')
+	}
+	return string(lines) + "\n" + strings.Join(values, "\n")
+}
+
+func decodeOnce(text string) []once {
+	lines, values, ok := strings.Cut(text, "\n\n")
+	if !ok {
+		return nil
+	}
+	value := strings.Split(values, "\n")
+	var out []once
+	for line := range strings.SplitSeq(lines, "\n") {
+		part := strings.Split(line, "\t")
+		if len(part) != 6 {
+			continue
+		}
+		o := once{element: part[0], sender: part[1], order: part[2], trigger: part[3]}
+		if part[4] != "" {
+			o.cancels = strings.Split(part[4], ",")
+		}
+		if n, err := strconv.Atoi(part[5]); err == nil && n < len(value) {
+			o.value = value[n]
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 // encode writes ["sender","newest","order\telement\telement…",…].

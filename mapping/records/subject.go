@@ -53,7 +53,7 @@ func (f *fold) rekey() error {
 		if err != nil {
 			return err
 		}
-		if e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
+		if !e.Same && e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
 			continue
 		}
 		it.onto(survivor)
@@ -66,8 +66,63 @@ func (f *fold) rekey() error {
 	return nil
 }
 
-// onto makes an item that names a retired patient one of the survivor; the
-// retired one's identifiers stay his.
+// renumber puts what speaks of an account or a visit that was merged under the
+// survivor. What is older than a merge still tells the retired one as it was;
+// where only the number changed, both are one.
+func (f *fold) renumber() error {
+	joined, err := f.joined()
+	if err != nil || !joined {
+		return err
+	}
+	moved := map[string]string{}
+	for i := range f.c.Items {
+		it := &f.c.Items[i]
+		if it.Kind != Account && it.Kind != Encounter {
+			continue
+		}
+		key, err := f.canonical(it.Kind, it.Key)
+		if err != nil {
+			return err
+		}
+		root, err := f.resolve(it.Kind, key)
+		if err != nil || root == key {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		e, err := f.edgeOf(it.Kind, key)
+		if err != nil {
+			return err
+		}
+		survivor, err := f.peek(it.Kind, root)
+		if err != nil {
+			return err
+		}
+		if survivor == nil || !e.Same && e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
+			continue
+		}
+		for _, named := range [...]**Key{&f.c.Visit, &f.c.Account} {
+			if *named != nil && (*named).String() == it.Key.String() {
+				*named = new(survivor.key)
+			}
+		}
+		from := it.Resource.ResourceType() + "/" + it.Resource.ID()
+		it.onto(survivor)
+		moved[from] = it.Resource.ResourceType() + "/" + it.Resource.ID()
+	}
+	for i, n := range f.c.Related {
+		if len(moved) > 0 {
+			n = n.Clone()
+			redirect(n, moved)
+			f.c.Related[i] = n
+		}
+	}
+	return nil
+}
+
+// onto makes an item that names a retired one an item of the survivor; the
+// retired one's identifiers stay its own.
 func (it *Item) onto(survivor *state) {
 	n := it.Resource.Clone()
 	n.Set("id", fhir.NewString(survivor.resource.ID()))

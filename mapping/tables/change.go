@@ -33,7 +33,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 		it := records.Item{Kind: kind, Key: e.key, Alternate: e.keys, Action: records.Upsert, Trigger: h.Event, Resource: e.node, Deletes: e.deletes, Defaulted: e.filled}
 		for _, row := range rows {
 			if row.kind == kind && (row.cond == nil || row.cond(&frame{run: r, segment: r.msg.Segment(0), group: groups[0]})) {
-				it.State, it.Event = row.state, row.event
+				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
 				if it.Action = records.Upsert; row.action != "" {
 					it.Action = row.action
 				}
@@ -93,6 +93,9 @@ func (r *run) edges(c *records.Change, st *structure, groups []*instance) {
 				continue
 			}
 			f := frame{run: r, segment: s, group: groups[k]}
+			if e.cond != nil && !e.cond(&f) {
+				continue
+			}
 			retired, survivor := e.retired.eval(&f), first
 			if !e.between {
 				survivor = e.survivor.eval(&f)

@@ -14,6 +14,7 @@ type codeTable struct {
 	to   string // URI of the default target system
 	rows map[string]coding
 	rest *coding // the row for every other code
+	only bool    // the element takes the translations alone: R4 says which codes it may have
 
 	folded map[string]coding // rows by their codes in capitals, where these are not two codes
 }

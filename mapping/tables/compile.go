@@ -342,7 +342,7 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 		c.plain = plainConstant(&c.steps[len(c.steps)-1], r.source.terms[0].text)
 	}
 	if system != "" && len(c.steps) > 0 {
-		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, system, r.source.terms[0])
+		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, l.m.known.of(system, r.source.terms[0].text), r.source.terms[0])
 	}
 	c.withAt = -1
 	for i, st := range c.steps {
@@ -404,6 +404,9 @@ func (l *loader) compileTarget(c *crule, typ *fhir.Type, r rule) error {
 		}
 	}
 	c.simple = strings.Join(simple, ".")
+	if len(c.steps) > 0 && c.steps[0].url != "" && c.steps[0].name == "extension" {
+		c.simple = "extension:" + c.steps[0].url
+	}
 	if c.named != "" {
 		if target != "Reference" && len(c.steps) > 0 && c.steps[len(c.steps)-1].resource == "" {
 			return fmt.Errorf("@%s is a resource, the element is a %s", c.named, target)

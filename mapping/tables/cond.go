@@ -12,7 +12,7 @@ import (
 //
 //	or   := and { "or" and }        and := not { "and" not }
 //	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
-//	prim |= REF (= | != | < | > | <= | >=) "text" | REF [not] in ("a", "b")
+//	prim |= REF (= | != | < | > | <= | >=) "text" | REF = REF | REF [not] in ("a", "b")
 //	prim |= unread(REF)    no rule above took the value
 //	prim |= taken(REF)     a rule above took some of the value
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
@@ -161,6 +161,8 @@ func (p *condParser) primary() (cond, error) {
 			}
 			return len(f.resolve(r).Raw())
 		})
+	case "contains":
+		return p.contains()
 	case "differ":
 		return p.differ()
 	case "any":
@@ -191,17 +193,23 @@ func (p *condParser) primary() (cond, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.compareText(func(f *frame) string {
-		v := f.resolve(r)
-		for !v.IsLeaf() {
-			next := v.Component(1)
-			if len(next.Raw()) == len(v.Raw()) {
-				break
-			}
-			v = next
-		}
-		return f.run.text(v)
-	})
+	return p.compareText(func(f *frame) string { return f.first(r) })
+}
+
+// contains reads `contains(REF, "text")`.
+func (p *condParser) contains() (cond, error) {
+	if p.next() != "(" {
+		return nil, fmt.Errorf(`expected contains(REF, "text")`)
+	}
+	r, err := p.ref(p.next())
+	if err != nil {
+		return nil, err
+	}
+	comma, text := p.next(), unquote(p.next())
+	if comma != "," || text == "" || p.next() != ")" {
+		return nil, fmt.Errorf(`expected contains(REF, "text")`)
+	}
+	return func(f *frame) bool { return strings.Contains(f.run.text(f.resolve(r).FirstLeaf()), text) }, nil
 }
 
 // any reads any(REF) OP …: whether it holds in one of the segments of REF's name.
@@ -306,12 +314,35 @@ func (p *condParser) compareText(get func(*frame) string) (cond, error) {
 			return negate
 		}, nil
 	}
-	want := unquote(p.next())
+	word := p.next()
 	ok, err := comparison(op)
 	if err != nil {
 		return nil, err
 	}
+	if isField(word) {
+		r, err := p.ref(word)
+		return func(f *frame) bool { return ok(strings.Compare(get(f), f.first(r))) }, err
+	}
+	want := unquote(word)
 	return func(f *frame) bool { return ok(strings.Compare(get(f), want)) }, nil
+}
+
+// isField says whether an unquoted word is a field: MRG-3 or MRG-3.1.
+func isField(word string) bool {
+	return len(word) > 4 && word[3] == '-' && word[4] >= '0' && word[4] <= '9' && word[0] >= 'A' && word[0] <= 'Z'
+}
+
+// first is the text of a value's first leaf.
+func (f *frame) first(r ref) string {
+	v := f.resolve(r)
+	for !v.IsLeaf() {
+		next := v.Component(1)
+		if len(next.Raw()) == len(v.Raw()) {
+			break
+		}
+		v = next
+	}
+	return f.run.text(v)
 }
 
 func (p *condParser) set() ([]string, error) {

@@ -228,6 +228,9 @@ func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
 		return ""
 	}
 	p := v.Component(1)
+	if !p.Valued() {
+		p = v.Component(4) // the alternate code, where it is the only one
+	}
 	code := r.text(p)
 	table := c.table
 	if table == nil {
@@ -239,7 +242,7 @@ func (c *crule) codedText(f *frame, st *cstep, v hl7v2.Value) string {
 	}
 	got, known, any := table.lookup(code)
 	if !any {
-		if st.codes == nil || slices.Contains(st.codes, strings.ToLower(code)) {
+		if st.codes == nil && !table.only || slices.Contains(st.codes, strings.ToLower(code)) {
 			r.used = append(r.used, p)
 			return code
 		}
@@ -277,7 +280,10 @@ func (c *crule) complex(f *frame, st *cstep, v hl7v2.Value) *fhir.Node {
 	return r.coded(st.typ == "Coding", v, table)
 }
 
-func (r *run) coding(c coding) *fhir.Node { return codingNode(r.arena, c) }
+func (r *run) coding(c coding) *fhir.Node {
+	c.system = r.mapper.known.of(c.system, c.code)
+	return codingNode(r.arena, c)
+}
 
 func codingNode(arena *fhir.Arena, c coding) *fhir.Node {
 	n := arena.Node(fhir.Object, "")
@@ -296,6 +302,10 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 	depth := len(r.parts)
 	r.parts = v.AppendComponents(r.parts)
 	original, ok := r.triplet(r.parts[depth:], 1, table)
+	if version := nthOf(r.parts[depth:], 7); ok && version.Valued() {
+		original.version = r.text(version)
+		r.used = append(r.used, version)
+	}
 	r.parts = r.parts[:depth]
 	if !ok {
 		return nil
@@ -305,6 +315,9 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 			if !known {
 				r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is taken")
 				r.used = r.used[:0]
+			}
+			if to.system == original.system && to.code == original.code {
+				to.version = original.version
 			}
 			if to.display == "" && to.code == original.code {
 				to.display = original.display
@@ -343,6 +356,9 @@ func (r *run) triplet(parts []hl7v2.Value, at int, table *codeTable) (coding, bo
 	} else if at == 1 && table != nil {
 		out.system = table.from
 	}
+	out.system = r.mapper.known.of(out.system, out.code)
+	r.trace.make(out.system)
+	r.trace.make(out.code)
 	return out, out.code != ""
 }
 
@@ -351,12 +367,16 @@ func (r *run) systems() map[string]string { return r.mapper.systems }
 // concept makes a CodeableConcept: a translation first, then every coding that
 // was sent, and the text.
 func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
+	if table != nil && table.only {
+		return r.translated(v, table)
+	}
 	depth := len(r.parts)
 	r.parts = v.AppendComponents(r.parts)
 	parts := r.parts[depth:]
 	r.parts = r.parts[:depth] // what is below reads them, and pushes none
 	n := r.arena.Node(fhir.Object, "")
 	seen := coding{}
+	untranslated := !nthOf(parts, 3).Valued()
 	for i, at := range [...]int{1, 4, 10} {
 		c, ok := r.triplet(parts, at, table)
 		if !ok {
@@ -367,8 +387,13 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 				if !known {
 					r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is added")
 				}
+				if untranslated && known && c.code == to.code { // nothing that the translation does not say
+					r.push(n, "coding", 0, r.coding(to))
+					seen = c
+					continue
+				}
 				if c.system == "" || c.system == to.system && known {
-					c.system = table.from
+					c.system = r.mapper.known.of(table.from, c.code)
 				}
 				r.push(n, "coding", 0, r.coding(to))
 			} else if any && c.display == "" {
@@ -396,6 +421,40 @@ func (r *run) concept(v hl7v2.Value, table *codeTable) *fhir.Node {
 	if text.Valued() {
 		n.Set("text", r.arena.Node(fhir.String, r.text(text)))
 		r.used = append(r.used, text)
+	}
+	if len(n.Kids) == 0 {
+		return nil
+	}
+	return n
+}
+
+// translated makes a CodeableConcept of what a table translates, by code or by
+// name; of what it does not, the text.
+func (r *run) translated(v hl7v2.Value, table *codeTable) *fhir.Node {
+	n := r.arena.Node(fhir.Object, "")
+	for _, at := range [...]int{1, 4, 10, 2, 5, 9} {
+		p := v.Component(at)
+		if !p.Valued() {
+			continue
+		}
+		to, known, _ := table.lookup(strings.TrimSpace(r.text(p)))
+		if known {
+			r.push(n, "coding", 0, r.coding(to))
+			r.used = append(r.used, p)
+			break
+		}
+	}
+	for _, at := range [...]int{9, 2, 5, 1} {
+		p := v.Component(at)
+		if !p.Valued() || at == 1 && len(n.Kids) > 0 {
+			continue
+		}
+		if len(n.Kids) == 0 {
+			r.warn("unknown-code", v.Component(1).Place(), "not in "+table.name+": the text stands for it")
+		}
+		n.Set("text", r.arena.Node(fhir.String, r.text(p)))
+		r.used = append(r.used, p)
+		break
 	}
 	if len(n.Kids) == 0 {
 		return nil

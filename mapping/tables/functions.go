@@ -54,7 +54,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "position": 0, "nth": -1, "again": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
 	}
 }
 
@@ -84,7 +84,7 @@ func call(f *frame, t *term) string {
 				return s
 			}
 		}
-	case "minutes", "offset", "end", "after", "earliest", "finish":
+	case "minutes", "offset", "end", "after", "before", "earliest", "finish":
 		return f.timing(t)
 	case "phone":
 		return r.phone(t.args[0].value(f))
@@ -116,6 +116,8 @@ func call(f *frame, t *term) string {
 		return r.ctx.Received.UTC().Format("20060102150405.000-0700") // as HL7 writes it
 	case "codesystem":
 		return codingSystem(use(t.args[0].value(f)), r.systems())
+	case "uri":
+		return universalURI(use(t.args[0].value(f)), use(t.args[1].value(f)))
 	case "position":
 		return strconv.Itoa(f.segment.Occurrence())
 	case "nth":
@@ -135,6 +137,8 @@ func call(f *frame, t *term) string {
 		return base64.StdEncoding.EncodeToString([]byte(t.args[0].text(f)))
 	case "gathered":
 		return r.gathered(f, t.args)
+	case "variant":
+		return r.variant(f, t.args)
 	case "contenttype":
 		return contentType(use(t.args[0].value(f)), use(t.args[1].value(f)))
 	}
@@ -169,7 +173,7 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 	case id != "" && (strings.EqualFold(r.text(kind), "ISO") || r.text(kind) == "") && isOID(id):
 		out = "urn:oid:" + id
 		mark(universal, kind)
-	case id != "" && strings.EqualFold(r.text(kind), "UUID"):
+	case strings.EqualFold(r.text(kind), "UUID") && isUUID(id):
 		out = "urn:uuid:" + strings.ToLower(id)
 		mark(universal, kind)
 	case strings.Contains(id, "://"):
@@ -189,6 +193,39 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 		out = "urn:x-liaison:ns:" + escapeURN(id)
 	}
 	return out
+}
+
+// universalURI is a universal id (HD.2) of its type (HD.3) as a URI, or "" where
+// it is none: an OID or UUID as a URN, a URI as itself.
+func universalURI(id, kind string) string {
+	switch {
+	case (strings.EqualFold(kind, "ISO") || kind == "") && isOID(id):
+		return "urn:oid:" + id
+	case (strings.EqualFold(kind, "UUID") || kind == "") && isUUID(id):
+		return "urn:uuid:" + strings.ToLower(id)
+	case strings.Contains(id, "://"), strings.HasPrefix(id, "urn:"):
+		return strings.Join(strings.Fields(id), "")
+	}
+	return ""
+}
+
+// isUUID checks the form of a UUID.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i] | 0x20
+		switch {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if s[i] != '-' {
+				return false
+			}
+		case (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
 }
 
 // phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.
@@ -339,4 +376,42 @@ func (r *run) nth(f *frame, args []expr) string {
 		}
 	}
 	return strconv.Itoa(n)
+}
+
+// variant tells segments of one number apart by what they say (the first
+// argument): "" where all with the same values of the other arguments say the
+// same, and for the least of what they say, so that the order they come in does
+// not count.
+func (r *run) variant(f *frame, args []expr) string {
+	if len(args) < 2 {
+		return ""
+	}
+	mine := args[0].text(f)
+	least, differ := mine, false
+	for k := range r.msg.Len() {
+		s := r.msg.Segment(k)
+		if !s.Is(f.segment.Name()) || k == f.segment.Index() {
+			continue
+		}
+		other := frame{run: r, segment: s, group: r.groups[k]}
+		same := true
+		for i := range args[1:] {
+			same = same && string(args[i+1].value(&other).Raw()) == string(args[i+1].value(f).Raw())
+		}
+		if !same {
+			continue
+		}
+		used := len(r.used)
+		says := args[0].text(&other)
+		r.used = r.used[:used]
+		differ, least = differ || says != mine, min(least, says)
+	}
+	if !differ {
+		return ""
+	}
+	r.warnOnce("number-of-several", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
+	if mine == least {
+		return ""
+	}
+	return "#" + mine
 }

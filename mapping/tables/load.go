@@ -16,22 +16,25 @@ import (
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
-//go:embed segments datatypes codes messages *.yaml
+//go:embed segments datatypes codes messages *.yaml codesystems.txt
 var builtin embed.FS
 
 // A Mapper maps messages by compiled tables. It is safe for concurrent use.
 type Mapper struct {
-	schema     *fhir.Schema
-	sections   map[string]*section // "PID to Patient", "CX to Identifier"
-	defaults   map[string]*section // of defaults.yaml, by resource type
-	codes      map[string]*codeTable
-	messages   map[string]*structure // by "ADT^A01"
-	structures map[string]*structure // by name
-	extensions map[string]string
-	systems    map[string]string // by upper-case v2-0396 name and short name
-	labels     map[string]int
-	runs       sync.Pool // of *run
-	parts      parts
+	schema        *fhir.Schema
+	sections      map[string]*section // "PID to Patient", "CX to Identifier"
+	defaults      map[string]*section // of defaults.yaml, by resource type
+	codes         map[string]*codeTable
+	messages      map[string]*structure // by "ADT^A01"
+	structures    map[string]*structure // by name
+	extensions    map[string]string
+	systems       map[string]string // by upper-case v2-0396 name and short name
+	known         codeSystems
+	labels        map[string]int
+	runs          sync.Pool // of *run
+	constants     map[string]bool
+	constantsOnce sync.Once
+	parts         parts
 }
 
 // An Overlay is a source's own tables in the same language: a section of a name
@@ -49,10 +52,17 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
+	known, err := builtin.ReadFile("codesystems.txt")
+	if err == nil {
+		l.m.known, err = loadCodeSystems(string(known))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read tables: %w", err)
+	}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
 	var files []Overlay
-	err := fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	err = fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".yaml" {
 			return err
 		}
 		data, err := builtin.ReadFile(name)
@@ -234,7 +244,9 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 		if table.from == "" {
 			table.from = old.from
 		}
+		table.only = old.only
 	}
+	table.only = table.only || values["only"] == "translations"
 	table.foldCase()
 	l.m.codes[key] = table
 }

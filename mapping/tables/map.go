@@ -128,6 +128,12 @@ func (m *Mapper) Triggers() []string {
 // result. A message of an unknown type, or one whose mapping fails, is an
 // *Unmappable.
 func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error) {
+	return m.mapTraced(msg, ctx, nil)
+}
+
+// mapTraced maps a message, and notes in the trace, if there is one, what is
+// read and made.
+func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *Result, err error) {
 	header := msg.Header()
 	st, ok := m.messages[header.Type()]
 	if !ok {
@@ -147,6 +153,7 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 		ctx.Tolerance = 5 * time.Minute
 	}
 	r := m.begin(msg, header, &ctx)
+	r.trace = t
 	r.groups = arrange(st.root, msg, r.groups)
 	groups, main := r.groups, r.main
 	for i := range msg.Len() {
@@ -428,6 +435,7 @@ func (r *run) unread(v hl7v2.Value, to *entry) {
 		r.report.Unmapped = append(r.report.Unmapped, Leaf{Place: place, Reason: "no rule took it"})
 		return
 	}
+	r.trace.read(text)
 	r.report.Extension++
 	r.report.Unmapped = append(r.report.Unmapped, Leaf{Place: place, Kept: true, Reason: "no rule took it; kept in the v2-field extension of " + to.typ})
 	ext := r.arena.Node(fhir.Object, "").Set("url", r.arena.Node(fhir.String, FieldExtension))

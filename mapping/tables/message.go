@@ -26,6 +26,7 @@ type triggerRow struct {
 	kind         records.Kind
 	state, event string
 	action       records.Action // "": an upsert
+	cancels      []string       // the trigger events that this one takes back
 	cond         cond           // nil, or when the row counts
 }
 
@@ -55,6 +56,7 @@ type edgeRule struct {
 	kind              records.Kind
 	survivor, retired keyRule
 	between           bool // the first segment names the survivor, each other one a retired
+	cond              cond // nil, or when it counts
 }
 
 // structure reads a message table.
@@ -136,8 +138,8 @@ func (l *loader) compileStructure(st *structure) {
 		if len(words) == 1 {
 			continue
 		}
-		if len(words) != 4 && len(words) != 5 {
-			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [if COND]")
+		if len(words) != 4 && len(words) != 5 && (len(words) < 6 || words[4] != "cancels") {
+			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
 			continue
 		}
 		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
@@ -146,6 +148,8 @@ func (l *loader) compileStructure(st *structure) {
 			if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
 				l.fail(line.file, line.line, line.text, "%q: an action is upsert, delta or removal", words[4])
 			}
+		} else {
+			row.cancels = words[min(5, len(words)):]
 		}
 		if conditional {
 			var err error
@@ -166,20 +170,39 @@ func (l *loader) compileStructure(st *structure) {
 	}
 	st.pass()
 	for _, line := range st.lines["edges"] {
-		words, err := fields(line.text)
-		if err != nil || (len(words) != 5 || words[3] != "<-") && len(words) != 3 {
-			l.fail(line.file, line.line, line.text, "an edge is OP KIND KEY <- KEY, or OP KIND KEY between the first segment of the key and each other")
-			continue
-		}
-		e := edgeRule{op: words[0], kind: records.Kind(words[1]), between: len(words) == 3}
-		if e.survivor, err = parseKey(words[2], ""); err == nil {
-			e.retired, err = parseKey(words[len(words)-1], "")
-		}
+		e, err := parseEdge(line.text)
 		if err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)
+			continue
 		}
 		st.edges = append(st.edges, e)
 	}
+}
+
+// parseEdge reads OP KIND KEY <- KEY [if COND], or OP KIND KEY [if COND].
+func parseEdge(text string) (edgeRule, error) {
+	text, condition, conditional := strings.Cut(text, " if ")
+	words, err := fields(text)
+	if err != nil || (len(words) != 5 || words[3] != "<-") && len(words) != 3 {
+		return edgeRule{}, fmt.Errorf("an edge is OP KIND KEY <- KEY [if COND], or OP KIND KEY between the first segment of the key and each other")
+	}
+	e := edgeRule{op: words[0], kind: records.Kind(words[1]), between: len(words) == 3}
+	if !slices.Contains(records.EdgeOps(), e.op) {
+		return e, fmt.Errorf("%q: an edge is one of %s", e.op, strings.Join(records.EdgeOps(), ", "))
+	}
+	if !e.kind.Joins() {
+		return e, fmt.Errorf("%q: no edges join records of this kind", e.kind)
+	}
+	if e.survivor, err = parseKey(words[2], ""); err != nil {
+		return e, err
+	}
+	if e.retired, err = parseKey(words[len(words)-1], ""); err != nil {
+		return e, err
+	}
+	if conditional {
+		e.cond, _, err = parseCond(condition, e.retired.ref.segment)
+	}
+	return e, err
 }
 
 // expand puts the lines that message tables share in the place of `use NAME` and,

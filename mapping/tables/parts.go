@@ -162,7 +162,7 @@ func (r *run) scopeNumber() uint32 {
 // the same value became before.
 func (r *run) coded(coding bool, v hl7v2.Value, table *codeTable) *fhir.Node {
 	k := codedKey{table: table, scope: r.scope, depth: uint8(v.Depth()), coding: coding}
-	keep := len(v.Raw()) <= longestTag
+	keep := len(v.Raw()) <= longestTag && r.trace == nil
 	if keep {
 		k.raw = r.string(v)
 		if known := r.mapper.parts.getCoded(k); known != nil {
@@ -218,7 +218,7 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	}
 	st := &c.steps[len(c.steps)-1]
 	raw := v.Raw()
-	pure := c.sub.pure && len(raw) <= longestRaw && len(raw) > 0
+	pure := c.sub.pure && len(raw) <= longestRaw && len(raw) > 0 && r.trace == nil
 	k := partKey{section: c.sub, vocabulary: c.table, scope: r.scope, depth: uint8(v.Depth())}
 	if k.vocabulary == nil {
 		k.vocabulary = f.vocabulary
@@ -400,7 +400,7 @@ func pureExpr(e *expr) bool {
 		case termNamed:
 			return false
 		case termCall:
-			if t.text == "received" || t.text == "position" || t.text == "nth" || t.text == "again" || t.text == "gathered" {
+			if t.text == "received" || t.text == "position" || t.text == "nth" || t.text == "again" || t.text == "variant" || t.text == "gathered" {
 				return false
 			}
 			for k := range t.args {

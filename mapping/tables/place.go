@@ -416,6 +416,7 @@ func (r *run) slot(f *frame, node *fhir.Node, st *cstep, rep int) *fhir.Node {
 }
 
 func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.Node {
+	r.trace.make(made.Text)
 	if st.list {
 		for _, have := range node.Get(st.name).Items() {
 			if have.Text == made.Text {

@@ -41,6 +41,7 @@ type run struct {
 	results []Entry
 
 	scope      uint32 // of parts
+	trace      *trace // nil in service
 	recordings []*recording
 
 	scratch []byte
@@ -64,7 +65,7 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 // release gives the run's memory back: nothing that it made may be in use.
 func (r *run) release() {
 	r.arena.Reset()
-	r.msg, r.ctx, r.report = nil, nil, nil
+	r.msg, r.ctx, r.report, r.trace = nil, nil, nil, nil
 	r.mapper.runs.Put(r)
 }
 
@@ -137,14 +138,18 @@ func (r *run) text(v hl7v2.Value) string {
 		if !v.Valued() {
 			return ""
 		}
-		return strings.TrimSpace(r.string(v))
+		s := strings.TrimSpace(r.string(v))
+		r.trace.read(s)
+		return s
 	}
 	s, err := v.Text()
 	if err != nil {
 		r.undecodable(v)
 		return ""
 	}
-	return strings.TrimSpace(s)
+	s = strings.TrimSpace(s)
+	r.trace.read(s)
+	return s
 }
 
 // shareable is up to which size the values of a message share one copy of it:

@@ -26,9 +26,11 @@ func (f *frame) timing(t *term) string {
 		}
 		return strconv.Itoa(n)
 	case "end":
-		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1)
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1, 1)
 	case "after":
-		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), math.MinInt)
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), math.MinInt, 1)
+	case "before":
+		return r.shift(startOf(f, &t.args[0]), t.args[1].value(f), t.args[2].value(f), 1, -1)
 	case "earliest":
 		return f.earliest(t.args)
 	default:
@@ -85,7 +87,7 @@ func (f *frame) finish(args []expr) string {
 	out := ""
 	var last time.Time
 	f.everywhere(args, 3, func(at []hl7v2.Value) {
-		end := f.run.shift(f.run.text(at[0]), at[1], at[2], 1)
+		end := f.run.shift(f.run.text(at[0]), at[1], at[2], 1, 1)
 		t, err := hl7v2.ParseTime(end, f.run.ctx.Location)
 		if end == "" || err != nil || out != "" && !t.Time.After(last) {
 			return
@@ -122,8 +124,8 @@ func (f *frame) everywhere(args []expr, n int, visit func([]hl7v2.Value)) {
 
 // shift gives a time moved on by an amount of a unit: none, or one that cannot
 // be read, gives "". least is the smallest amount: 1 of a duration, any of an
-// offset.
-func (r *run) shift(start string, amount, unit hl7v2.Value, least int) string {
+// offset; sign is -1 for back in time.
+func (r *run) shift(start string, amount, unit hl7v2.Value, least, sign int) string {
 	amount = amount.FirstLeaf()
 	if start == "" || !amount.Valued() {
 		return ""
@@ -136,7 +138,7 @@ func (r *run) shift(start string, amount, unit hl7v2.Value, least int) string {
 	if err != nil || t.Instant() == "" {
 		return ""
 	}
-	t.Time = t.Time.Add(time.Duration(n) * time.Minute)
+	t.Time = t.Time.Add(time.Duration(sign*n) * time.Minute)
 	r.used = append(r.used, amount)
 	return t.Instant()
 }

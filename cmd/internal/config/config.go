@@ -74,7 +74,8 @@ type Source struct {
 	Receiver        Receiver          `yaml:"receiver"`
 	SilentAfter     time.Duration     `yaml:"silent_after"`
 	Overlays        []string          `yaml:"overlays"`
-	Ack             string            `yaml:"ack"` // stored or processed
+	Ack             string            `yaml:"ack"`  // stored or processed
+	Rate            int               `yaml:"rate"` // messages a second; 0: no limit
 }
 
 // Receiver is whom a message must address (MSH-5, MSH-6).
@@ -102,6 +103,7 @@ type FHIR struct {
 	TokenFile   string     `yaml:"token_file"` // bearer tokens, one a line
 	Insecure    bool       `yaml:"insecure"`
 	MaxBody     Bytes      `yaml:"max_body"`
+	MaxEntries  int        `yaml:"max_entries"` // of a Bundle
 	Connections int        `yaml:"connections"`
 }
 
@@ -207,6 +209,7 @@ func (c *Config) fill() {
 		if f := s.FHIR; f != nil {
 			f.Base = orElse(f.Base, "/fhir")
 			f.MaxBody = orElse(f.MaxBody, 32<<20)
+			f.MaxEntries = orElse(f.MaxEntries, 10_000)
 			f.Connections = orElse(f.Connections, 256)
 		}
 		if f := s.Files; f != nil {

@@ -48,6 +48,8 @@ func TestMistakes(t *testing.T) {
 		{"a short window", "redis: {window: 1s}\n", "1:17: 1s is too short"},
 		{"a negative span", "retention: {journal: -1h}\n", "1:22: -1h0m0s is too short"},
 		{"a negative time-out", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", frame_timeout: -1s}}\n", "2:60: "},
+		{"a negative rate", "sources:\n  - {name: a, files: {directory: in}, rate: -1}\n", "2:45: -1 is not between"},
+		{"no entries", "sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", max_entries: -1}}\n", "2:58: -1 is not between"},
 		{"no room", "in_flight: 1KiB\n", "1:12: 1024 is not between"},
 	}
 	for _, row := range rows {

@@ -210,6 +210,7 @@ func (k *check) all() {
 func (k *check) source(at string, s *Source) {
 	kinds := 0
 	k.span(at+".silent_after", s.SilentAfter, 0)
+	k.between(at+".rate", int64(s.Rate), 0, 1_000_000)
 	if s.MLLP != nil {
 		kinds++
 		k.span(at+".mllp.frame_timeout", s.MLLP.FrameTimeout, 1)
@@ -222,6 +223,7 @@ func (k *check) source(at string, s *Source) {
 		kinds++
 		k.between(at+".fhir.connections", int64(s.FHIR.Connections), 1, 1<<16)
 		k.between(at+".fhir.max_body", int64(s.FHIR.MaxBody), 1<<10, 1<<30)
+		k.between(at+".fhir.max_entries", int64(s.FHIR.MaxEntries), 1, 1_000_000)
 		k.listener(at+".fhir", s.FHIR.Listen, s.FHIR.TLS, s.FHIR.TokenFile != "", s.FHIR.Insecure)
 		if !strings.HasPrefix(s.FHIR.Base, "/") {
 			k.fail(at+".fhir.base", "a path that begins with /")

@@ -36,30 +36,43 @@ type Report struct {
 	Message   string   `json:"message"`
 	Structure string   `json:"structure"`
 	Gate      []string `json:"gate,omitempty"` // what is wrong with the Bundle, none of its values
+	// Output says where the leaves of the Bundle come from; Unresolved counts its
+	// references to what it does not have.
+	Output     tables.Origins `json:"output"`
+	Unresolved int            `json:"unresolved,omitempty"`
 	tables.Report
 }
 
 // Map maps one message. The caller releases the result.
 func (p *Pipeline) Map(raw []byte) (*tables.Result, error) {
-	msg, err := hl7v2.Parse(raw)
+	msg, ctx, err := p.read(raw)
 	if err != nil {
-		return nil, fmt.Errorf("refused: %w", err)
+		return nil, err
 	}
-	if p.line.DefaultCharset != "" {
-		if err := msg.SetDefaultCharset(p.line.DefaultCharset); err != nil {
-			return nil, fmt.Errorf("refused: %w", err)
-		}
-	}
-	sum := sha256.Sum256(raw)
-	p.n++
-	result, err := p.line.Mapper.Map(msg, tables.Context{
-		Source: p.line.Source, Location: p.line.Location, DefaultAssigner: p.line.DefaultAssigner, Systems: p.line.Systems,
-		Received: p.received(msg), Journal: p.n, SHA256: hex.EncodeToString(sum[:]),
-	})
+	result, err := p.line.Mapper.Map(msg, ctx)
 	if err != nil {
 		return nil, fmt.Errorf("refused: %w", err)
 	}
 	return result, nil
+}
+
+// read parses a message and says what it is mapped with.
+func (p *Pipeline) read(raw []byte) (*hl7v2.Message, tables.Context, error) {
+	msg, err := hl7v2.Parse(raw)
+	if err != nil {
+		return nil, tables.Context{}, fmt.Errorf("refused: %w", err)
+	}
+	if p.line.DefaultCharset != "" {
+		if err := msg.SetDefaultCharset(p.line.DefaultCharset); err != nil {
+			return nil, tables.Context{}, fmt.Errorf("refused: %w", err)
+		}
+	}
+	sum := sha256.Sum256(raw)
+	p.n++
+	return msg, tables.Context{
+		Source: p.line.Source, Location: p.line.Location, DefaultAssigner: p.line.DefaultAssigner, Systems: p.line.Systems,
+		Received: p.received(msg), Journal: p.n, SHA256: hex.EncodeToString(sum[:]),
+	}, nil
 }
 
 // received is the message's own time: there is no journal to give one.
@@ -100,13 +113,22 @@ func (p *Pipeline) check(bundle []byte) []string {
 
 // Report maps one message and says what became of its values.
 func (p *Pipeline) Report(raw []byte) (*Report, error) {
-	r, err := p.Map(raw)
+	msg, ctx, err := p.read(raw)
 	if err != nil {
 		return nil, err
 	}
+	r, err := p.line.Mapper.Map(msg, ctx)
+	if err != nil {
+		return nil, fmt.Errorf("refused: %w", err)
+	}
 	defer p.line.Mapper.Release(r)
+	origins, err := p.line.Mapper.Origins(msg, ctx)
+	if err != nil {
+		return nil, fmt.Errorf("refused: %w", err)
+	}
 	return &Report{
 		ControlID: r.ControlID, Message: r.Message, Structure: r.Structure, Gate: p.check(r.AppendBundle(nil)), Report: r.Report,
+		Output: origins, Unresolved: len(r.Unresolved()),
 	}, nil
 }
 

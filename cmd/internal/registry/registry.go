@@ -75,7 +75,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
 	return fhirrest.Listen(ctx, fhirrest.Config{
-		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), Connections: f.Connections,
+		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), MaxEntries: f.MaxEntries, Connections: f.Connections,
 		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Types: d.Types, Held: records.Held, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{

@@ -1,0 +1,346 @@
+package faulttest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/faulttest"
+)
+
+// usual is the load of the tests that break something beside the process.
+func usual() faulttest.Scale {
+	return scale(faulttest.Scale{Senders: 4, Messages: 30, Merges: true, Poison: 17}, faulttest.Scale{Senders: 200, Messages: 500, Merges: true, Poison: 100})
+}
+
+// 2. No room: nothing is answered positively, everything stays with its sender,
+// and when there is room it goes on by itself. A power cut in between shows that
+// no answer was early.
+func TestDiskFull(t *testing.T) {
+	each(t, usual(), func(w *world) {
+		var free atomic.Uint64
+		free.Store(1 << 30)
+		w.plan.Free = func(string) (uint64, error) { return free.Load(), nil }
+		w.start()
+		n := w.feed.Count()
+		fill := at(n/3, func() {
+			free.Store(0)
+			w.ledger.Phase("during")
+			w.fault()
+			for w.subject.metric("liaison_disk_free_bytes") != 0 && w.t.Context().Err() == nil { // it has seen it
+				runtime.Gosched()
+			}
+		})
+		driven := make(chan error, 1)
+		go func() { driven <- w.driving(fill) }()
+		refused := func() bool { return w.ledger.Refused() > 0 }
+		require.Eventually(w.t, refused, patience, time.Millisecond, "nothing was refused")
+		acked := w.ledger.Acked()
+		before := w.ledger.Refused()
+		require.Eventually(w.t, func() bool { return w.ledger.Refused() > before+8 }, patience, time.Millisecond)
+		require.Equal(w.t, acked, w.ledger.Acked(), "answered without room")
+		began := time.Now()
+		w.ledger.OnAnswer(func() { w.recovered(began) })
+		w.ledger.Phase("after")
+		free.Store(1 << 30)
+		require.NoError(w.t, <-driven)
+		w.holds()
+	})
+}
+
+// A brokersFault breaks the brokers and gives back what mends them.
+type brokersFault func(w *world) (mend func())
+
+var errAway = errors.New("no broker")
+
+func brokersFaults() map[string]brokersFault {
+	refuse := func(err *kerr.Error) brokersFault {
+		return func(w *world) func() {
+			return w.brokers.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: -1}).Remove
+		}
+	}
+	return map[string]brokersFault{
+		"away": func(w *world) func() {
+			var back atomic.Bool
+			w.brokers.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+				if back.Load() {
+					w.brokers.DropControl()
+					return nil, nil, false
+				}
+				w.brokers.KeepControl()
+				return nil, errAway, true
+			})
+			return func() { back.Store(true) }
+		},
+		"not enough replicas":        refuse(kerr.NotEnoughReplicas),
+		"not enough replicas, after": refuse(kerr.NotEnoughReplicasAfterAppend),
+		"time-outs":                  refuse(kerr.RequestTimedOut),
+		"other leaders": func(w *world) func() {
+			var moved atomic.Bool
+			w.brokers.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				if moved.CompareAndSwap(false, true) {
+					go w.brokers.ShufflePartitionLeaders()
+				} else {
+					moved.Store(false)
+				}
+				w.brokers.KeepControl()
+				return nil, nil, false
+			})
+			return func() {}
+		},
+	}
+}
+
+// 3. Brokers away, without enough replicas, slow, and with leaders that change:
+// the intake goes on, the backlog is on disk, and afterwards all of it is
+// published in order.
+func TestBrokers(t *testing.T) {
+	for name, fault := range brokersFaults() {
+		t.Run(name, func(t *testing.T) {
+			each(t, usual(), func(w *world) {
+				w.start()
+				var mend func()
+				done := at(w.feed.Count()/3, func() {
+					mend = fault(w)
+					w.fault()
+					w.ledger.Phase("during")
+				})
+				w.drive(done) // to the end, while the brokers are broken
+				require.NotNil(w.t, mend)
+				if name == "away" || name == "not enough replicas" {
+					w.mu.Lock()
+					s := w.subject
+					w.mu.Unlock()
+					require.Eventually(w.t, func() bool {
+						tail, checkpoint, event, published := s.engine.Progress()
+						return tail == checkpoint && event > published
+					}, patience, time.Millisecond, "what was taken becomes events that wait on disk")
+				}
+				mend()
+				w.holds()
+			})
+		})
+	}
+}
+
+// A slowFilter keeps whoever asks it waiting as long as it may.
+type slowFilter struct {
+	pipelines.EarlyFilter
+	slow *atomic.Bool
+}
+
+func (f slowFilter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, error) {
+	if f.slow.Load() {
+		<-ctx.Done()
+		return 0, false, ctx.Err()
+	}
+	return f.EarlyFilter.Lookup(ctx, digest)
+}
+
+// 4. Redis gone, flushed, slow, failing, and with values that others wrote:
+// nothing is lost, nothing counts twice.
+func TestRedis(t *testing.T) {
+	poison := func(w *world) {
+		for i, key := range w.redis.Keys() {
+			value, err := w.redis.Get(key)
+			if err != nil || len(value) < 8 {
+				continue
+			}
+			switch w.redis.Del(key); i % 3 {
+			case 0:
+				_, _ = w.redis.Lpush(key, value)
+			case 1:
+				_ = w.redis.Set(key, "\x00\x00\x00\x00\x00\x00\x00\x01"+value[8:])
+			default:
+				_ = w.redis.Set(key, value[:7])
+			}
+		}
+	}
+	faults := map[string][2]func(w *world){
+		"gone":     {func(w *world) { w.redis.Close() }, func(w *world) { _ = w.redis.Restart() }},
+		"flushed":  {func(w *world) { w.redis.FlushAll() }, func(w *world) { w.redis.FlushAll() }},
+		"failing":  {func(w *world) { w.redis.SetError("LOADING") }, func(w *world) { w.redis.SetError("") }},
+		"poisoned": {poison, poison},
+		"slow":     {func(w *world) { w.slow.Store(true) }, func(w *world) { w.slow.Store(false) }},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			each(t, scale(faulttest.Scale{Senders: 4, Messages: 15}, usual()), func(w *world) {
+				w.plan.Filter = func(f pipelines.EarlyFilter) pipelines.EarlyFilter { return slowFilter{f, &w.slow} }
+				w.start()
+				n := w.feed.Count()
+				breaks := at(n/4, func() { fault[0](w); w.fault(); w.ledger.Phase("during") })
+				mends := at(n*3/4, func() { fault[1](w); w.ledger.Phase("after") })
+				w.drive(func() { breaks(); mends() })
+				w.drive(nil) // all of it again: nothing more comes of it
+				w.holds()
+			})
+		})
+	}
+}
+
+// 5. A consumer that hangs, one that is slow and one that goes away and comes
+// back hold nobody up, and each gets everything in order when it goes on.
+func TestConsumers(t *testing.T) {
+	each(t, usual(), func(w *world) {
+		w.start()
+		ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+		defer cancel()
+		client := func() *kgo.Client {
+			c, err := kgo.NewClient(kgo.SeedBrokers(w.brokers.ListenAddrs()...), kgo.ConsumeTopics(records.Topics()...),
+				kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(20*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond))
+			require.NoError(w.t, err)
+			return c
+		}
+		hanging, slow := client(), client()
+		defer hanging.Close()
+		defer slow.Close()
+		var got atomic.Int64
+		var reading sync.WaitGroup
+		reading.Go(func() { // one record at a time
+			for ctx.Err() == nil {
+				if f := slow.PollRecords(ctx, 1); f.NumRecords() > 0 {
+					got.Add(int64(f.NumRecords()))
+				}
+			}
+		})
+		w.fault()
+		w.drive(nil)
+		w.holds()
+		want := int64(len(w.sink()))
+		require.Eventually(w.t, func() bool { return got.Load() == want }, patience, time.Millisecond, "the slow one catches up")
+		cancel()
+		reading.Wait()
+		late := map[string]int64{}
+		ctx, cancel = context.WithTimeout(w.t.Context(), patience)
+		defer cancel()
+		for n := int64(0); n < want; {
+			f := hanging.PollFetches(ctx)
+			require.NoError(w.t, ctx.Err())
+			f.EachRecord(func(r *kgo.Record) {
+				place := fmt.Sprintf("%s[%d]", r.Topic, r.Partition)
+				require.Equal(w.t, late[place], r.Offset)
+				late[place]++
+				n++
+			})
+		}
+	})
+}
+
+// 7. Every message several times, at once on two connections, after a restart
+// and in between: one effect each, and the same answer each time.
+func TestDuplicates(t *testing.T) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 20, Merges: true}, faulttest.Scale{Senders: 100, Messages: 1000, Merges: true}), func(w *world) {
+		w.start()
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(1, 30))*patience)
+		defer cancel()
+		storm := func() {
+			var work sync.WaitGroup
+			for n, sent := range w.feed.Senders {
+				work.Go(func() {
+					random := rand.New(rand.NewPCG(w.seed, uint64(n)))
+					lines := [2]*line{{w: w}, {w: w}}
+					defer lines[0].close()
+					defer lines[1].close()
+					for _, m := range sent {
+						copies := 1 + random.IntN(howMany(4, 50))
+						var both sync.WaitGroup
+						for _, l := range lines {
+							both.Go(func() {
+								for range copies {
+									l.deliver(ctx, m)
+								}
+							})
+						}
+						both.Wait()
+					}
+				})
+			}
+			work.Wait()
+		}
+		storm()
+		w.restart()
+		w.redis.FlushAll()
+		w.fault()
+		storm()
+		require.NoError(w.t, ctx.Err())
+		w.holds()
+	})
+}
+
+// 8. A clock that jumps by hours in both directions: event ids and states are
+// the same as with a clock that stands.
+func TestClock(t *testing.T) {
+	each(t, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, faulttest.Scale{Senders: 50, Messages: 500, Merges: true}), func(w *world) {
+		noon := time.Date(2026, 3, 29, 0, 30, 0, 0, time.UTC) // an hour is missing in Europe
+		w.plan.Clock = func() time.Time { return noon }
+		w.start()
+		w.drive(nil)
+		w.holds()
+		skewed := newWorld(w.t, w.seed, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, faulttest.Scale{Senders: 50, Messages: 500, Merges: true}))
+		var mu sync.Mutex
+		skewed.plan.Clock = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return noon.Add(time.Duration(skewed.random.IntN(4*3600)-2*3600) * time.Second)
+		}
+		skewed.fault()
+		skewed.start()
+		skewed.drive(nil)
+		skewed.drive(nil)
+		skewed.holds()
+		ids := func(w *world) (out []string) {
+			for _, d := range w.sink() {
+				out = append(out, d.EventID)
+			}
+			slices.Sort(out)
+			return slices.Compact(out)
+		}
+		require.Equal(w.t, ids(w), ids(skewed))
+	})
+}
+
+// 9. One message in three cannot be mapped: each is held once with its reason,
+// and the others become their records.
+func TestPoison(t *testing.T) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 30, Poison: 3}, faulttest.Scale{Senders: 200, Messages: 500, Poison: 3}), func(w *world) {
+		w.start()
+		w.drive(nil)
+		w.restart()
+		w.drive(nil) // a repeat of one in quarantine is another try of it, no second one
+		w.fault()
+		w.holds()
+	})
+}
+
+// 10. Each sender's messages in a random order within a window of twenty: the
+// records end where the sender's own order leads.
+func TestOutOfOrder(t *testing.T) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 40}, faulttest.Scale{Senders: 200, Messages: 500}), func(w *world) {
+		w.start()
+		for _, sent := range w.feed.Senders {
+			for from := 0; from < len(sent); from += 20 {
+				window := sent[from:min(from+20, len(sent))]
+				w.random.Shuffle(len(window), func(i, j int) { window[i], window[j] = window[j], window[i] })
+			}
+		}
+		w.fault()
+		w.drive(nil)
+		w.holds()
+	})
+}
