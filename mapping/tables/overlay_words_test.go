@@ -20,6 +20,9 @@ func TestWordsOfTables(t *testing.T) {
 		"earliest of a constant":   {"add SCH to Appointment: |\n  earliest(\"x\") -> start\n", "takes fields such as AIS-4"},
 		"finish of two":            {"add SCH to Appointment: |\n  finish(AIS-4, AIS-7) -> end\n", "a start, an amount and a unit"},
 		"a key's condition":        {"add PID to Patient: |\n  key PID-3.1 if PID-8\n", "expected"},
+		"an action nobody knows":   {"add: SIU_S12\ntriggers: |\n  S14 appointment - - often\n", "an action is upsert, delta or removal"},
+		"before nothing":           {"before XYZ to Appointment: |\n  SCH-1 -> comment\n", "no section of this name to before"},
+		"any without a field":      {"add SCH to Appointment: |\n  \"x\" -> comment  if any AIS-2\n", "expected ( REF )"},
 		"a trigger's condition":    {"add: SIU_S12\ntriggers: |\n  S12 appointment - -  if nonsense\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
