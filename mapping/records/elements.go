@@ -134,7 +134,7 @@ func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 func (it *Item) order(st Stamp, path string) Stamp {
 	weak := path == "status" && it.silent()
 	for _, name := range it.Defaulted {
-		weak = weak || name == path
+		weak = weak || name == path || strings.HasPrefix(path, name+":")
 	}
 	if weak {
 		st.Order = weakest + st.Order

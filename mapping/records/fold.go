@@ -232,6 +232,12 @@ func (f *fold) change() error {
 	if err := f.discontinue(); err != nil {
 		return err
 	}
+	if err := f.arrivals(); err != nil {
+		return err
+	}
+	if err := f.overlaps(); err != nil {
+		return err
+	}
 	if len(f.moves) > 0 {
 		if err := f.move(&continuation{Moves: f.moves}); err != nil {
 			return err
@@ -338,7 +344,14 @@ func (f *fold) item(it *Item) error {
 		return err
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label()}
-	prepare(it)
+	codes := prepare(it)
+	v.told = asks(it) && !v.late && s.news(f.c.Stamp)
+	if it.Action == Delta || it.Action == Removal {
+		v.warnings = s.delta(it, f.c.Stamp, codes)
+		v.told = v.told || len(v.warnings) > 0
+	} else {
+		s.whole(it, f.c.Stamp)
+	}
 	held := s.resource
 	s.merge(it, f.c.Stamp, s.resource)
 	s.recall(it, f.c.Stamp, held)

@@ -118,6 +118,8 @@ func about(list string, item *fhir.Node) topic {
 		return topic{text: item.Str("system") + "|" + item.Str("value")}
 	case "location":
 		return topic{}
+	case "qualification":
+		return topic{text: item.Str("identifier[0].value") + "|" + item.Str("code.coding[0].code") + "|" + item.Str("issuer.reference")}
 	case "participant":
 		if actor := item.Get("actor"); actor != nil {
 			if strings.HasPrefix(actor.Str("reference"), "Patient/") {

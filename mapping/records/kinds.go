@@ -27,7 +27,38 @@ func statusOf(kind Kind, n *fhir.Node) string {
 			return status
 		}
 	}
-	return n.Str("status")
+	switch kind {
+	case Document:
+		return documentState(n)
+	case Practitioner:
+		switch n.Str("active") {
+		case "false":
+			return "inactive"
+		case "true":
+			return "active"
+		}
+		return ""
+	case Goal:
+		return n.Str("lifecycleStatus")
+	case Problem:
+		if n.Str("verificationStatus.coding[0].code") == "entered-in-error" {
+			return "entered-in-error"
+		}
+		return n.Str("clinicalStatus.coding[0].code")
+	default:
+		return n.Str("status")
+	}
+}
+
+// stateless says of which kinds a resource often tells no state: they are active
+// until a message says otherwise.
+func stateless(kind Kind) bool {
+	switch kind {
+	case Practitioner, Location, Device, CatalogItem, MasterFile, Problem, Goal, AdverseEvent:
+		return true
+	default:
+		return false
+	}
 }
 
 // bedState names a bed's status (HL7 table 0116).
@@ -49,10 +80,11 @@ func bedState(code string) string {
 	return ""
 }
 
-// prepare adapts an item by its kind before it is merged.
-func prepare(it *Item) {
+// prepare adapts an item by its kind before it is merged; it gives the action
+// codes of an appointment's services and resources.
+func prepare(it *Item) (codes map[*fhir.Node]string) {
 	if it.Resource == nil {
-		return
+		return nil
 	}
 	switch it.Kind {
 	case Encounter:
@@ -67,12 +99,14 @@ func prepare(it *Item) {
 		if status := it.Resource.Str("status"); it.State == "booked" && status != "" && !it.fills("status") {
 			it.State = status
 		}
+		it.Resource, codes = actions(it.Resource)
 	case Patient:
 		if it.Trigger != "" && it.Resource.Get("link") != nil {
 			it.Resource = withoutMerges(it.Resource)
 		}
 	default:
 	}
+	return codes
 }
 
 // withoutMerges leaves out the links of a merge (MRG): they are ties, which can
@@ -142,6 +176,8 @@ func eventOf(s *state, v *version) string {
 				name = "corrected"
 			}
 		}
+	case Document:
+		name = documentEvent(s, v)
 	case Charge:
 		if name = v.it.Event; name == "" {
 			name = chargeEvent(s.resource, v.born)
@@ -247,7 +283,7 @@ func byState(state string, v *version) string {
 // earlier one, which has not been seen.
 func inferred(it *Item) bool {
 	switch it.Trigger {
-	case "S13", "S14", "S15", "S16", "S17", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31",
+	case "S13", "S14", "S15", "S16", "S17", "S18", "S19", "S20", "S21", "S22", "S26", "A02", "A03", "A06", "A07", "A08", "A11", "A12", "A13", "A31",
 		"A15", "A16", "A21", "A22", "A23", "A25", "A26", "A27", "A32", "A33", "A38", "A52", "A53", "A54", "A55", "A61", "A62":
 		return it.Kind == Appointment || it.Kind == Encounter
 	}

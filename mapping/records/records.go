@@ -25,8 +25,22 @@ const (
 	Coverage    Kind = "coverage"
 	Account     Kind = "account"
 
-	Location Kind = "location" // a bed, a room, a ward
-	Allergy  Kind = "allergy"
+	Document Kind = "document"
+	Slot     Kind = "slot"
+
+	Problem      Kind = "problem"
+	Goal         Kind = "goal"
+	CarePlan     Kind = "care-plan"
+	AdverseEvent Kind = "adverse-event"
+	Eligibility  Kind = "eligibility" // a request for insurance information
+
+	Practitioner    Kind = "practitioner"
+	Device          Kind = "device"
+	CatalogItem     Kind = "item"        // of a catalogue: what can be ordered and used
+	MasterFile      Kind = "master-file" // an entry of any other
+	ResearchSubject Kind = "research-subject"
+	Location        Kind = "location" // a bed, a room, a ward
+	Allergy         Kind = "allergy"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -57,6 +71,8 @@ const (
 	Upsert   Action = "upsert"   // elements that are there replace, absent ones stay
 	Snapshot Action = "snapshot" // the resource as a whole: absent elements go
 	Cancel   Action = "cancel"   // state only, besides what the message repeats
+	Delta    Action = "delta"    // an appointment's services and resources one by one; else as Upsert
+	Removal  Action = "removal"  // the same of what is taken out
 )
 
 // Origin says which message a change comes from.
@@ -88,6 +104,7 @@ type Change struct {
 	Account    *Key
 	Items      []Item
 	Edges      []Edge
+	Implied    []Implied
 	Related    []*fhir.Node // the message's other resources
 	OnlyNew    []string     // type/id of what counts only where nothing is held under it (R4 §3.1.0.8.1)
 	Warnings   []string     // codes and places, no values
@@ -191,7 +208,11 @@ func (k Kind) Topic() string {
 		return "liaison.scheduling"
 	case Order, Result, Allergy:
 		return "liaison.clinical"
-	case Location:
+	case Document, Problem, Goal, CarePlan, AdverseEvent, ResearchSubject:
+		return "liaison.clinical"
+	case Slot:
+		return "liaison.scheduling"
+	case Practitioner, Location, Device, CatalogItem, MasterFile:
 		return "liaison.operations"
 	default:
 		return "liaison.billing"
@@ -208,6 +229,9 @@ func Kinds() map[Kind]string {
 	return map[Kind]string{
 		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
+		Document: "DocumentReference", Slot: "Slot",
+		Problem: "Condition", Goal: "Goal", CarePlan: "CarePlan", AdverseEvent: "AdverseEvent", Eligibility: "CoverageEligibilityRequest",
+		Practitioner: "Practitioner", Device: "Device", CatalogItem: "DeviceDefinition", MasterFile: "Basic", ResearchSubject: "ResearchSubject",
 		Location: "Location", Allergy: "AllergyIntolerance",
 	}
 }
@@ -235,6 +259,38 @@ func KindOf(resourceType string) Kind {
 		return Location
 	case "AllergyIntolerance":
 		return Allergy
+	default:
+		return administrative(resourceType)
+	}
+}
+
+// administrative is KindOf of what is neither identity, visit, order nor money.
+func administrative(resourceType string) Kind {
+	switch resourceType {
+	case "DocumentReference":
+		return Document
+	case "Slot":
+		return Slot
+	case "Condition":
+		return Problem
+	case "Goal":
+		return Goal
+	case "CarePlan":
+		return CarePlan
+	case "AdverseEvent":
+		return AdverseEvent
+	case "CoverageEligibilityRequest":
+		return Eligibility
+	case "Practitioner":
+		return Practitioner
+	case "Device":
+		return Device
+	case "DeviceDefinition":
+		return CatalogItem
+	case "Basic":
+		return MasterFile
+	case "ResearchSubject":
+		return ResearchSubject
 	default:
 		return ""
 	}

@@ -19,6 +19,8 @@ type ties struct {
 	ReversedBy *Key   `json:"reversedBy,omitempty"`
 	Partly     bool   `json:"partly,omitempty"` // the reversal is of another amount
 	Leads      []lead `json:"leads,omitempty"`  // where references go instead: what they name was merged or moved
+
+	Parts []partOp `json:"parts,omitempty"` // services and resources that messages spoke of one by one
 }
 
 // A lead is a reference that is shown as another.
@@ -36,7 +38,7 @@ func (t *ties) leads() string {
 
 // empty says whether nothing is tied.
 func (t *ties) empty() bool {
-	return t.Into == nil && t.From == nil && t.Also == nil && t.Reverses == nil && t.ReversedBy == nil && t.Leads == nil
+	return t.Into == nil && t.From == nil && t.Also == nil && t.Reverses == nil && t.ReversedBy == nil && t.Leads == nil && t.Parts == nil
 }
 
 // A tie is one other patient, account or visit.
@@ -85,6 +87,9 @@ func (s *state) shown() *fhir.Node {
 	}
 	switch s.kind {
 	case Appointment:
+		if s.ties != nil && len(s.ties.Parts) > 0 {
+			s.ties.showParts(own())
+		}
 		state := s.label()
 		if state != "" && out.Str("status") != state {
 			own().Set("status", fhir.NewString(state))

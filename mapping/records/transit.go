@@ -14,7 +14,11 @@ func (s *state) transit(it *Item, st Stamp) (conflict string) {
 	asked := it.State
 	if asked == "" {
 		asked = statusOf(it.Kind, it.Resource)
-		if it.silent() {
+		nothing := asked == "" && stateless(it.Kind)
+		if nothing {
+			asked = "active"
+		}
+		if nothing || it.silent() {
 			st.Order = weakest + st.Order
 		}
 	}

@@ -34,6 +34,9 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 		for _, row := range rows {
 			if row.kind == kind && (row.cond == nil || row.cond(&frame{run: r, segment: r.msg.Segment(0), group: groups[0]})) {
 				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
+				if it.Action = records.Upsert; row.action != "" {
+					it.Action = row.action
+				}
 			}
 		}
 		c.Items = append(c.Items, it)
@@ -48,6 +51,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 			c.Account = new(e.key)
 		}
 	}
+	r.imply(c, rows, groups)
 	r.edges(c, st, groups)
 	for _, w := range r.report.Warnings {
 		c.Warnings = append(c.Warnings, w.Code+" "+w.Place)
@@ -59,6 +63,22 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 		c.Unmapped = append(c.Unmapped, u.Place)
 	}
 	return c
+}
+
+// imply says what the trigger asks of appointments that the message has none of.
+func (r *run) imply(c *records.Change, rows []triggerRow, groups []*instance) {
+	for _, it := range c.Items {
+		if it.Kind == records.Appointment {
+			return
+		}
+	}
+	for _, row := range rows {
+		if row.kind == records.Appointment && (row.cond == nil || row.cond(&frame{run: r, segment: r.msg.Segment(0), group: groups[0]})) {
+			if c.Implied = nil; row.state != "" {
+				c.Implied = []records.Implied{{Kind: row.kind, State: row.state, Event: row.event}}
+			}
+		}
+	}
 }
 
 // edges reads merges and links, one for each segment that the retired key

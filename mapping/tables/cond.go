@@ -14,7 +14,9 @@ import (
 //	not  := ["not"] prim            prim := "(" or ")" | valued(REF) | trigger in (A01, …)
 //	prim |= REF (= | != | < | > | <= | >=) "text" | REF = REF | REF [not] in ("a", "b")
 //	prim |= unread(REF)    no rule above took the value
+//	prim |= taken(REF)     a rule above took some of the value
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
+//	prim |= any(REF) = "text" …    it holds for a segment of this name anywhere in the message
 //	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
 //
 // A REF to another segment means the nearest one: in the same group, before the
@@ -163,6 +165,8 @@ func (p *condParser) primary() (cond, error) {
 		return p.contains()
 	case "differ":
 		return p.differ()
+	case "any":
+		return p.any()
 	case "unread":
 		r, err := p.bracketedRef()
 		p.impure = true
@@ -170,6 +174,10 @@ func (p *condParser) primary() (cond, error) {
 			v := f.resolve(r).FirstLeaf()
 			return v.Valued() && f.run.leaves[v.Offset()] == leafUnread
 		}, err
+	case "taken":
+		r, err := p.bracketedRef()
+		p.impure = true
+		return func(f *frame) bool { return f.taken(f.resolve(r)) }, err
 	case "repetition":
 		p.impure = true
 		return p.compareNumber(func(f *frame) int { return f.rep })
@@ -202,6 +210,28 @@ func (p *condParser) contains() (cond, error) {
 		return nil, fmt.Errorf(`expected contains(REF, "text")`)
 	}
 	return func(f *frame) bool { return strings.Contains(f.run.text(f.resolve(r).FirstLeaf()), text) }, nil
+}
+
+// any reads any(REF) OP …: whether it holds in one of the segments of REF's name.
+func (p *condParser) any() (cond, error) {
+	r, err := p.bracketedRef()
+	if err != nil {
+		return nil, err
+	}
+	p.impure = true
+	holds, err := p.compareText(func(f *frame) string { return f.run.text(f.resolve(r).FirstLeaf()) })
+	if err != nil {
+		return nil, err
+	}
+	return func(f *frame) bool {
+		for i := range f.run.msg.Len() {
+			s := f.run.msg.Segment(i)
+			if s.Is(r.segment) && holds(&frame{run: f.run, segment: s, group: f.run.groups[i]}) {
+				return true
+			}
+		}
+		return false
+	}, nil
 }
 
 func (p *condParser) bracketedRef() (ref, error) {
@@ -351,6 +381,19 @@ func comparison(op string) (func(int) bool, error) {
 	default:
 		return nil, fmt.Errorf("%q: expected =, !=, <, >, <=, >= or in", op)
 	}
+}
+
+// taken says whether a rule has read a part of a value.
+func (f *frame) taken(v hl7v2.Value) bool {
+	if !v.Valued() {
+		return false
+	}
+	for _, m := range f.run.leaves[v.Offset() : v.Offset()+len(v.Raw())] {
+		if m != leafUnread {
+			return true
+		}
+	}
+	return false
 }
 
 // repetitions counts those of the whole field, while they are walked too.

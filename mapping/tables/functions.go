@@ -54,7 +54,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
 	}
 }
 
@@ -133,6 +133,10 @@ func call(f *frame, t *term) string {
 			r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "the number and code of an earlier one: told apart by its place in the message")
 			return "#" + n
 		}
+	case "base64":
+		return base64.StdEncoding.EncodeToString([]byte(t.args[0].text(f)))
+	case "gathered":
+		return r.gathered(f, t.args)
 	case "variant":
 		return r.variant(f, t.args)
 	case "contenttype":

@@ -41,7 +41,7 @@ type Mapper struct {
 
 // An Overlay is a source's own tables in the same language: a section of a name
 // that is there is replaced, another is added; `add SECTION` appends rules to
-// one, `off SECTION` takes rules out, or the section; `replace SECTION` puts rules
+// one, `before SECTION` puts rules before its own, `off SECTION` takes rules out, or the section; `replace SECTION` puts rules
 // in the place of those of their targets. `add`, `off` and `replace` of message
 // structures do the same with the lines of make, triggers and edges. One whose name ends in .csv is rows of code
 // tables, under a line of headings: table, code, to, and if wanted system and display.
@@ -290,10 +290,11 @@ func (l *loader) codes(key string, table *codeTable) {
 	l.m.codes[key] = table
 }
 
-// section reads "PID to Patient", "add PID to Patient" or "off PID to Patient".
+// section reads "PID to Patient", "add PID to Patient" (rules behind its own),
+// "before PID to Patient" (rules that come first, and win) or "off PID to Patient".
 func (l *loader) section(file, key string, line int, text string) {
 	mode := ""
-	for _, m := range []string{"add ", "off ", "replace "} {
+	for _, m := range []string{"add ", "off ", "replace ", "before "} {
 		if rest, ok := strings.CutPrefix(key, m); ok {
 			mode, key = strings.TrimSpace(m), rest
 		}
@@ -319,12 +320,18 @@ func (l *loader) section(file, key string, line int, text string) {
 		s = &copied
 		s.lines = append([]sourceLine(nil), old.lines...)
 	}
+	if mode == "before" {
+		s.lines = nil
+	}
 	for _, rule := range ruleLines(file, text, line) {
 		if mode == "off" || mode == "replace" {
 			s.lines = l.edit(key, s.lines, edit{replace: mode == "replace", line: rule})
 		} else {
 			s.lines = append(s.lines, rule)
 		}
+	}
+	if mode == "before" {
+		s.lines = append(s.lines, old.lines...)
 	}
 	l.m.sections[key] = s
 }

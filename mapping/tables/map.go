@@ -346,7 +346,7 @@ func distinct(n *fhir.Node, deletes []string) []string {
 			continue
 		}
 		switch list.Name {
-		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant":
+		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant", "extension":
 		default:
 			continue
 		}

@@ -28,8 +28,9 @@ type structure struct {
 type triggerRow struct {
 	kind         records.Kind
 	state, event string
-	cancels      []string // the trigger events that this one takes back
-	cond         cond     // nil, or when the row counts
+	action       records.Action // "": an upsert
+	cancels      []string       // the trigger events that this one takes back
+	cond         cond           // nil, or when the row counts
 }
 
 // A makeRule is one line of `make`.
@@ -149,11 +150,19 @@ func (l *loader) compileStructure(st *structure) {
 		if len(words) == 1 {
 			continue
 		}
-		if len(words) != 4 && (len(words) < 6 || words[4] != "cancels") {
-			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [cancels TRIGGER …] [if COND]")
+		if len(words) != 4 && len(words) != 5 && (len(words) < 6 || words[4] != "cancels") {
+			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
 			continue
 		}
-		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3]), cancels: words[min(5, len(words)):]}
+		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
+		if len(words) == 5 {
+			row.action = records.Action(words[4])
+			if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
+				l.fail(line.file, line.line, line.text, "%q: an action is upsert, delta or removal", words[4])
+			}
+		} else {
+			row.cancels = words[min(5, len(words)):]
+		}
 		if conditional {
 			var err error
 			if row.cond, _, err = parseCond(condition, ""); err != nil {

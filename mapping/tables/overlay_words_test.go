@@ -66,6 +66,9 @@ func TestWordsOfTables(t *testing.T) {
 		"an unknown key":           {"extention:\n  a: b\n", "a code table has from:, to: and codes:"},
 		"an unknown word":          {"ad: ADT_A01\n", "none of extensions, systems"},
 		"YAML":                     {"add PID to Patient: |\n  PID-8 -> gender\n\t- x\n", "site.yaml:"},
+		"an action nobody knows":   {"add: SIU_S12\ntriggers: |\n  S14 appointment - - often\n", "an action is upsert, delta or removal"},
+		"before nothing":           {"before XYZ to Appointment: |\n  SCH-1 -> comment\n", "no section of this name to before"},
+		"any without a field":      {"add SCH to Appointment: |\n  \"x\" -> comment  if any AIS-2\n", "expected ( REF )"},
 		"a trigger's condition":    {"add: SIU_S12\ntriggers: |\n  S12 appointment - -  if nonsense\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -394,7 +394,7 @@ func pureExpr(e *expr) bool {
 		case termNamed:
 			return false
 		case termCall:
-			if t.text == "received" || t.text == "position" || t.text == "nth" || t.text == "again" || t.text == "variant" {
+			if t.text == "received" || t.text == "position" || t.text == "nth" || t.text == "again" || t.text == "variant" || t.text == "gathered" {
 				return false
 			}
 			for k := range t.args {

@@ -161,6 +161,11 @@ func (r *run) span(amount string, unit hl7v2.Value) (int, bool) {
 	if err != nil || n < -1e7 || n > 1e7 {
 		return 0, false
 	}
+	if units := r.mapper.codes["TimeUnits"]; units != nil { // a site's own names of units
+		if row, ok := units.folded[strings.ToUpper(name)]; ok {
+			name = row.code
+		}
+	}
 	factor := 1.0
 	switch {
 	case name == "", strings.HasPrefix(name, "mi"), name == "m", name == "'":

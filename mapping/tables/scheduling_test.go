@@ -33,7 +33,12 @@ func TestScheduling(t *testing.T) {
 			data, err := os.ReadFile(file)
 			require.NoError(t, err)
 			input, want, _ := bytes.Cut(data, []byte("----\n"))
-			made := scheduled(t, mapper, check, input)
+			of := mapper
+			if site := overlay(input); site != "" {
+				of, err = tables.Load(schema, tables.Overlay{Name: "site.yaml", Data: []byte(site)})
+				require.NoError(t, err)
+			}
+			made := scheduled(t, of, check, input)
 			if *update {
 				require.NoError(t, os.WriteFile(file, append(append(bytes.TrimRight(input, "\n"), "\n----\n"...), made...), 0o644))
 				return
@@ -43,12 +48,24 @@ func TestScheduling(t *testing.T) {
 	}
 }
 
+// overlay is what a case lays over the tables for its source: the lines that
+// begin with "| ".
+func overlay(input []byte) string {
+	var out strings.Builder
+	for line := range strings.Lines(string(input)) {
+		if rest, ok := strings.CutPrefix(line, "| "); ok {
+			out.WriteString(rest)
+		}
+	}
+	return out.String()
+}
+
 // scheduled maps a message and tells what an engineer would look at.
 func scheduled(t *testing.T, m *tables.Mapper, check *gate.Gate, input []byte) string {
 	t.Helper()
 	var segments []string
 	for line := range strings.Lines(string(input)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "| ") {
 			segments = append(segments, line)
 		}
 	}
@@ -72,8 +89,11 @@ func scheduled(t *testing.T, m *tables.Mapper, check *gate.Gate, input []byte) s
 		}
 		say("record", string(it.Kind)+" "+it.Key.String())
 		say("asked", strings.TrimSpace(it.State+" "+it.Event))
+		if it.Action != records.Upsert {
+			say("as", string(it.Action))
+		}
 		r := it.Resource
-		for _, name := range []string{"status", "start", "end", "minutesDuration", "reasonCode", "appointmentType", "cancelationReason"} {
+		for _, name := range []string{"status", "start", "end", "minutesDuration", "reasonCode", "appointmentType", "cancelationReason", "requestedPeriod", "comment"} {
 			say(name, short(r.Get(name)))
 		}
 		for _, s := range r.Get("serviceType").Items() {
@@ -87,7 +107,18 @@ func scheduled(t *testing.T, m *tables.Mapper, check *gate.Gate, input []byte) s
 			say("extension "+url[strings.LastIndex(url, "/")+1:], short(e))
 		}
 	}
+	for _, implied := range result.Change.Implied {
+		say("implied", strings.TrimSpace(string(implied.Kind)+" "+implied.State+" "+implied.Event))
+	}
 	for _, e := range result.Entries {
+		if e.Type == "AppointmentResponse" {
+			say("response", e.Resource.Str("participantStatus")+" "+e.Resource.Str("comment"))
+		}
+		if e.Type == "Schedule" {
+			for _, a := range e.Resource.Get("actor").Items() {
+				say("of", actor(result, a))
+			}
+		}
 		if e.Type == "Encounter" {
 			say("encounter", short(e.Resource.Get("status"))+" of appointment "+fmt.Sprint(len(e.Resource.Get("appointment").Items()) == 1))
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,7 +23,7 @@ import (
 // goldens are the messages of the triggers that a day need not have.
 func goldens(t *testing.T) [][]byte {
 	t.Helper()
-	files, err := filepath.Glob("../../../testdata/mapping/[^OS]*.hl7")
+	files, err := filepath.Glob("../../../testdata/mapping/[^O]*.hl7")
 	require.NoError(t, err)
 	var out [][]byte
 	for _, file := range files {
@@ -88,7 +89,7 @@ func TestRecordsOfADay(t *testing.T) {
 		for _, payload := range again {
 			r, err := records.Decode(payload)
 			require.NoError(t, err)
-			if r.Key.Type != "message" { // without a business key, another message is another thing
+			if r.Key.Type != "message" && !strings.Contains(r.Key.ID, r.Source.ControlID) { // without a business key, another message is another thing
 				require.Equal(t, "late", r.Transition, "%s again: %s %s", r.Source.ControlID, r.EventType, payload)
 			}
 			versions[string(r.Kind)+"/"+r.Key.String()] = r.Version
