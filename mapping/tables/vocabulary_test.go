@@ -53,18 +53,18 @@ func TestUnknownCodes(t *testing.T) {
 	check, err := gate.New(schema)
 	require.NoError(t, err)
 	bundle, report := mapOne(t, mapper, []byte(strings.Join([]string{
-		"MSH|^~\\&|LAB|ALDER|||20260310||ORU^R01^ORU_R01|1|P|2.5.1", "PID|1||1^^^ALDER^ZZ||A^B^^^^^ZZ|||ZZ||||||ZZ^Zz^HL70296|ZZ|ZZ", "PV1|1|ZZ||ZZ",
+		"MSH|^~\\&|LAB|ALDER|||20260310||ORU^R01^ORU_R01|1|P|2.5.1", "PID|1||1^^^ALDER^ZZ||A^B^^^^^ZZ|||ZZ|||||||ZZ^Zz^HL70296|ZZ|ZZ", "PV1|1|ZZ||ZZ",
 		"ORC|ZZ|P1|F1||ZZ", "OBR|1|P1|F1|X^X^L|ZZ|||||||||||||||||||ZZ|ZZ", "TQ1|1||||||||ZZ", "OBX|1|ST|Y^Y^L||x|||ZZ|||ZZ",
 	}, "\r")+"\r"))
 	require.Empty(t, check.CheckJSON(bundle))
 	text := string(bundle)
 	for _, want := range []string{
-		`"system":"urn:x-liaison:codesystem:HL70203","code":"ZZ"`, `"system":"urn:x-liaison:codesystem:HL70002","code":"ZZ"`, `"system":"urn:ietf:bcp:47","code":"und"`,
+		`"system":"urn:x-liaison:codesystem:HL70203","code":"ZZ"`, `"system":"urn:x-liaison:codesystem:HL70002","code":"ZZ"`,
 		`"system":"urn:x-liaison:codesystem:HL70007","code":"ZZ"`, `"system":"urn:x-liaison:codesystem:HL70078","code":"ZZ"`,
 	} {
 		require.Contains(t, text, want)
 	}
-	for _, never := range []string{`"gender":"ZZ"`, `"status":"ZZ"`, `"priority":"ZZ"`, `"use":"ZZ"`, `"system":"http://terminology.hl7.org/CodeSystem/v2-0203","code":"ZZ"`} {
+	for _, never := range []string{`"gender":"ZZ"`, `"status":"ZZ"`, `"priority":"ZZ"`, `"use":"ZZ"`, `"system":"http://terminology.hl7.org/CodeSystem/v2-0203","code":"ZZ"`, `"system":"urn:ietf:bcp:47","code":"ZZ"`} {
 		require.NotContains(t, text, never)
 	}
 	places := map[string]bool{}
