@@ -78,8 +78,12 @@ func (f *fold) links(key string) ([]string, error) {
 	return out, nil
 }
 
+// awaitKey is there once an edge waited: before that nothing is looked up.
+const awaitKey = "w/"
+
 // await keeps an edge until the resource that it refers to is known.
 func (f *fold) await(ref string, e *Edge) error {
+	f.put([]byte(awaitKey), []byte{1})
 	own := e.Retired
 	if ref == e.RetiredRef {
 		own = e.Survivor
@@ -90,6 +94,9 @@ func (f *fold) await(ref string, e *Edge) error {
 // awaited gives the edges that waited for patients of whom this message is the
 // first to tell.
 func (f *fold) awaited() error {
+	if waits, err := f.get([]byte(awaitKey)); err != nil || waits == nil {
+		return err
+	}
 	for _, p := range f.pending {
 		if p.s.kind != Patient || !p.v.born {
 			continue

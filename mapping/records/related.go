@@ -81,7 +81,7 @@ func (f *fold) attach() {
 	}
 	for _, anyhow := range [...]bool{false, true} {
 		for _, r := range f.related {
-			if r.carrier != nil || f.nodes[r.ref] != r {
+			if r.carrier != nil || !r.related || f.nodes[r.ref] != r {
 				continue
 			}
 			to := f.owner(r)
@@ -262,6 +262,9 @@ func (f *fold) hold() error {
 		}
 		if record := len(old) > 0 && old[0] == 0; !record && string(old) != string(next) {
 			f.put(key, next)
+		} else if typ := r.node.ResourceType(); record && (typ == "Patient" || typ == "Account") {
+			r.related = false // a message that only names one says less than its record
+			delete(f.nodes, r.ref)
 		}
 	}
 	return nil

@@ -195,7 +195,10 @@ func encodeOnce(list []once) string {
 			n, values = len(values), append(values, o.value)
 		}
 		for _, part := range [...]string{o.element, o.sender, o.order, o.trigger, strings.Join(o.cancels, ",")} {
-			lines = append(append(lines, strings.NewReplacer("\t", " ", "\n", " ").Replace(part)...), '\t')
+			if strings.ContainsAny(part, "\t\n") {
+				part = strings.NewReplacer("\t", " ", "\n", " ").Replace(part)
+			}
+			lines = append(append(lines, part...), '\t')
 		}
 		lines = append(strconv.AppendInt(lines, int64(n), 10), '\n')
 	}

@@ -255,6 +255,9 @@ func compareOnce(a, b once) int {
 // it names, and what only repeats it; where it names another value itself, that
 // is the one that is back.
 func (s *state) recalled(element, sender string) (value string, restored bool) {
+	if !slices.ContainsFunc(s.once, func(o once) bool { return len(o.cancels) > 0 }) {
+		return "", false
+	}
 	var live []once
 	for _, o := range s.once {
 		if o.element != element || o.sender != sender {

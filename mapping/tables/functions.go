@@ -429,7 +429,7 @@ func (r *run) variant(f *frame, args []expr) string {
 	if !differ {
 		return ""
 	}
-	r.warnOnce("number-of-several", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
+	r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
 	if mine == least {
 		return ""
 	}
