@@ -215,20 +215,23 @@ func TestPlantedPublishedBeforeCommitted(t *testing.T) {
 	planting(t, func(w *world) {
 		disk := w.plan.FS.(*vfs.MemFS)
 		early := make(chan *vfs.MemFS, 1)
-		var commits atomic.Int64
+		var sent, taken atomic.Bool
 		w.plan.Failpoint = func(name string) {
-			if name == "before-commit" && commits.Add(1) == 2 { // the journal has it, the records do not
+			if name == "before-commit" && sent.Load() && taken.CompareAndSwap(false, true) { // the journal has it, the records do not
 				early <- disk.CrashClone(vfs.CrashCloneCfg{})
 			}
 		}
+		mend := w.away() // so that it is before anything is published
 		w.start()
-		w.drive(nil)
+		w.drive(at(20, func() { sent.Store(true) }))
+		left := <-early
+		mend()
 		w.settle() // published, and then the commit is lost, and the tables are others
 		w.powerCut(disk)
 		mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> maritalStatus.text\n")})
 		require.NoError(w.t, err)
 		w.plan.Failpoint, w.plan.Mapper = nil, mapper
-		w.revive(<-early)
+		w.revive(left)
 		w.says(faulttest.OneEffect)
 	})
 }
