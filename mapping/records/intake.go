@@ -40,9 +40,12 @@ type intakeEntry struct {
 	put  bool
 	same bool // the bytes are carried unchanged: a lone resource with its id
 	new  bool // only where nothing is held yet
+
+	names []string // how relative references call it at its sender
 }
 
-// entries reads the resources and resolves urn:uuid references among them.
+// entries reads the resources and resolves the references among them, by URL,
+// urn:uuid or relative to the sender's server.
 func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 	root, err := fhir.ParseJSON(req.Body)
 	if err != nil {
@@ -78,7 +81,18 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		if full := item.Str("fullUrl"); full != "" {
 			moved[full] = e.ref
 		}
+		e.names = namesOf(n, item.Str("fullUrl"))
 		out = append(out, e)
+	}
+	for i := range out { // a resource that has the name here is the one that is meant
+		moved[out[i].ref] = out[i].ref
+	}
+	for i := range out {
+		for _, name := range out[i].names {
+			if _, taken := moved[name]; !taken {
+				moved[name] = out[i].ref
+			}
+		}
 	}
 	for i := range out {
 		redirect(out[i].node, moved)
@@ -86,6 +100,21 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		out[i].node.Set("id", fhir.NewString(id))
 	}
 	return out, typ, nil
+}
+
+// namesOf gives the relative references to a resource at its sender: the end of
+// its entry's URL, where that is of a server (R4 Bundle.entry.fullUrl), and its
+// id.
+func namesOf(n *fhir.Node, full string) []string {
+	var names []string
+	typ := n.ResourceType() + "/"
+	if at := strings.LastIndex(full, "/"+typ); at >= 0 {
+		names = append(names, full[at+1:])
+	}
+	if n.ID() != "" {
+		names = append(names, typ+n.ID())
+	}
+	return names
 }
 
 // identity is the id of a resource: its own, else made of its business

@@ -1,6 +1,7 @@
 package records_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -51,4 +52,41 @@ func TestPutUnderOneID(t *testing.T) {
 	appointment("booked", "")
 	appointment("cancelled", number("A1"))
 	require.Equal(t, "cancelled", c.lastOf(records.Appointment, "a1").State, "the booking that consumers know")
+}
+
+// A reference that is relative to its entry's server follows the new id, as one
+// by the whole URL does (R4 §3.1.0.11.2, Bundle.entry.fullUrl).
+func TestReferencesWithinATransaction(t *testing.T) {
+	entry := func(url, body string) string {
+		return `{"fullUrl":"` + url + `","resource":` + body + `,"request":{"method":"POST","url":"x"}}`
+	}
+	for name, c := range map[string]struct{ url, reference string }{
+		"relative":             {"http://portal/fhir/Patient/p1", "Patient/p1"},
+		"whole":                {"http://portal/fhir/Patient/p1", "http://portal/fhir/Patient/p1"},
+		"by the resource's id": {"urn:uuid:6f2b8c1e-5a3f-4d0e-9b7a-111111111111", "Patient/p1"},
+		"by uuid":              {"urn:uuid:6f2b8c1e-5a3f-4d0e-9b7a-111111111111", "urn:uuid:6f2b8c1e-5a3f-4d0e-9b7a-111111111111"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &client{world: newWorld(t)}
+			w.ask("POST", "", "", `{"resourceType":"Bundle","type":"transaction","entry":[`+
+				entry("http://portal/fhir/Appointment/a1", `{"resourceType":"Appointment","id":"a1","status":"booked","identifier":[{"system":"urn:y","value":"A1"}],"participant":[{"actor":{"reference":"`+c.reference+`"},"status":"accepted"}]}`)+`,`+
+				entry(c.url, `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:x","value":"MRN1"}]}`)+`]}`)
+			patient := w.last(records.Patient)
+			require.NotNil(t, patient.Resource)
+			var id struct{ ID string }
+			require.NoError(t, json.Unmarshal(patient.Resource, &id))
+			require.Contains(t, string(w.last(records.Appointment).Resource), `"reference":"Patient/`+id.ID+`"`)
+		})
+	}
+}
+
+// A resource of the server that the transaction only refers to is not one of its
+// own of the same id.
+func TestReferencesOutOfATransaction(t *testing.T) {
+	w := &client{world: newWorld(t)}
+	w.ask("POST", "", "", `{"resourceType":"Bundle","type":"transaction","entry":[`+
+		`{"fullUrl":"http://portal/fhir/Patient/p1","resource":{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:x","value":"MRN1"}]},"request":{"method":"POST","url":"Patient"}},`+
+		`{"fullUrl":"http://liaison/fhir/Patient/p1","resource":{"resourceType":"Patient","id":"p1","birthDate":"1950-01-01"},"request":{"method":"PUT","url":"Patient/p1"}},`+
+		`{"fullUrl":"http://liaison/fhir/Appointment/a1","resource":{"resourceType":"Appointment","status":"booked","identifier":[{"system":"urn:y","value":"A1"}],"participant":[{"actor":{"reference":"Patient/p1"},"status":"accepted"}]},"request":{"method":"POST","url":"Appointment"}}]}`)
+	require.Contains(t, string(w.last(records.Appointment).Resource), `"reference":"Patient/p1"`)
 }
