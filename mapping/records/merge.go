@@ -17,13 +17,18 @@ const mostListed = 1000
 // A move is records that go under another patient, account or visit, or come
 // back: a patient's (Owner), or those that refer to a resource (Reference).
 type move struct {
-	Owner      string `json:",omitempty"` // the patient that messages name
-	Reference  string `json:",omitempty"` // Account/… or Encounter/…
-	Transition string // merge, or correction where one is undone
+	Owner      string  `json:",omitempty"` // the patient that messages name
+	Reference  string  `json:",omitempty"` // Account/… or Encounter/…
+	Transition string  // merge, or correction where one is undone
+	Series     string  `json:",omitempty"` // of appointments that a discontinuation cancels instead
+	Ending     *ending `json:",omitempty"`
 }
 
 // prefix is what the names of the records stand under.
 func (m *move) prefix() []byte {
+	if m.Ending != nil {
+		return seriesKey(m.Series)
+	}
 	if m.Reference != "" {
 		return referrerKey(m.Reference)
 	}
@@ -472,6 +477,9 @@ func (f *fold) move(m *continuation) error {
 // moved puts one record under its owner's survivor, and leads its references to
 // those of their resources.
 func (f *fold) moved(name []byte, m move) error {
+	if m.Ending != nil {
+		return f.moveEnding(name, m.Ending)
+	}
 	kind, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
 	s, err := f.load(Kind(kind), key)
 	if err != nil || s == nil {

@@ -17,7 +17,7 @@ import (
 // refer to an account or a visit, o/ the patients that those were moved to, j/
 // whether any were merged or moved, w/ edges that wait for a resource, f/
 // resources by type and id, hf/ who said last what they are, t/ each sender's
-// newest message, g/ the appointments of a series, c/ charges by what a reversal
+// newest message, g/ the appointments of a series, e/ its discontinuations, c/ charges by what a reversal
 // may know of them.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
