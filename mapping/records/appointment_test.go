@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/records/recordstest"
 )
 
 // A siu is one scheduling message in plain words.
@@ -183,4 +185,57 @@ func TestSeriesDiscontinued(t *testing.T) {
 	w.fold(siu{trigger: "S16", start: "2026-03-01T09:00:00Z", series: "G1"}.change(9, 9, "A0"))
 	require.Equal(t, "booked", w.lastOf(records.Appointment, "A0").State, "what has been stays")
 	w.holds()
+}
+
+// A discontinuation bears on what was booked before it, in whatever order the
+// messages come.
+func TestDiscontinuedInAnyOrder(t *testing.T) {
+	messages := func() []*records.Change {
+		return []*records.Change{
+			siu{trigger: "S12", start: "2026-03-16T09:00:00Z", series: "G1"}.change(1, 1, "A0"),
+			siu{trigger: "S12", start: "2026-03-23T09:00:00Z", series: "G1"}.change(2, 2, "A1"),
+			siu{trigger: "S16", start: "2026-03-16T09:00:00Z", series: "G1"}.change(3, 3, "A0"),
+			siu{trigger: "S14", start: "2026-03-16T09:00:00Z", series: "G1", comment: "x"}.change(4, 4, "A0"),
+			siu{trigger: "S12", start: "2026-03-30T09:00:00Z", series: "G1"}.change(5, 5, "A2"),
+		}
+	}
+	check := recordstest.New(t)
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorldWith(t, check)
+		for _, i := range rapid.Permutation([]int{0, 1, 2, 3, 4}).Draw(t, "order") {
+			w.fold(messages()[i])
+		}
+		w.holds()
+		for id, state := range map[string]string{"A0": "cancelled", "A1": "cancelled", "A2": "booked"} {
+			require.Equal(t, state, w.lastOf(records.Appointment, id).State, id)
+		}
+	})
+}
+
+// A long series is discontinued to its end, a number of appointments a step.
+func TestLongSeries(t *testing.T) {
+	state, folder := records.Memory{}, records.NewFolder(0, 0)
+	const n = 1100
+	for i := range n {
+		effects, err := folder.Fold(state, siu{trigger: "S12", start: "2026-03-23T09:00:00Z", series: "G1"}.change(i+1, i+1, fmt.Sprintf("A%04d", i)))
+		require.NoError(t, err)
+		state.Apply(effects)
+	}
+	effects, err := folder.Fold(state, siu{trigger: "S16", start: "2026-03-23T09:00:00Z", series: "G1"}.change(2000, 2000, "A0000"))
+	cancelled := 0
+	for steps := 1; ; steps++ {
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(effects.Events), 300, "a step is bounded")
+		for i := range effects.Events {
+			if effects.Events[i].Type == "appointment.discontinued" {
+				cancelled++
+			}
+		}
+		if state.Apply(effects); effects.Continuation == nil {
+			require.Greater(t, steps, 3)
+			break
+		}
+		effects, err = folder.Resume(state, effects.Continuation)
+	}
+	require.Equal(t, n, cancelled)
 }

@@ -17,6 +17,9 @@ type Implied struct {
 // nearVisit is how far from its appointment's time a visit still is that visit.
 const nearVisit = 24 * time.Hour
 
+// mostOfVisit is how many appointments of a visit are looked at.
+const mostOfVisit = 1024
+
 func visitKey(name string) []byte { return []byte("v/" + name + "\x00") }
 
 // visits lets the numbers of the message's appointments, and the visits that
@@ -90,7 +93,7 @@ func (f *fold) appointmentOf(visit *pending) (*state, error) {
 	nearest := nearVisit + 1
 	for _, name := range names {
 		prefix := visitKey(name)
-		found, err := f.scan(prefix, nil, mostOccurrences)
+		found, err := f.scan(prefix, nil, mostOfVisit)
 		if err != nil {
 			return nil, err
 		}

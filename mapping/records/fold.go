@@ -106,6 +106,7 @@ type fold struct {
 	pending []*pending           // what the message makes of records, in its order
 	changes map[string]*pending  // the same by the record's key under the View
 	moves   []move               // whose records go to another patient
+	retired bool                 // the message names a patient who was merged
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {
@@ -225,6 +226,9 @@ func (f *fold) change() error {
 		if err := f.edge(&c.Edges[i]); err != nil {
 			return err
 		}
+	}
+	if err := f.retieSurvivors(); err != nil {
+		return err
 	}
 	if err := f.reversals(); err != nil {
 		return err

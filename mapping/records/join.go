@@ -35,8 +35,10 @@ func (f *fold) refers(s *state, before *fhir.Node) {
 	if before != nil {
 		had = before.AppendReferences(nil)
 	}
+	who := patientOf(s.resource)
 	for _, ref := range s.resource.AppendReferences(nil) {
-		if joins(ref) && !slices.Contains(had, ref) {
+		second := ref != who && strings.HasPrefix(ref, "Patient/") // the first one's are listed under the owner
+		if (joins(ref) || second) && !slices.Contains(had, ref) {
 			f.put(append(referrerKey(ref), recordKey(s.kind, s.key.String())...), []byte{1})
 		}
 	}
@@ -51,7 +53,7 @@ func (f *fold) settle(s *state, before *fhir.Node, whole bool) error {
 	}
 	f.refers(s, before)
 	joined, err := f.joined()
-	if err != nil || !joined && !whole {
+	if err != nil || !joined && !whole && !f.retired && (s.ties == nil || s.ties.Leads == nil) {
 		return err
 	}
 	owner := s.owner
@@ -80,6 +82,9 @@ func (f *fold) settle(s *state, before *fhir.Node, whole bool) error {
 			leads = append(leads, lead{From: from, To: to})
 		}
 	}
+	if leads, err = f.survivors(s, leads); err != nil {
+		return err
+	}
 	switch {
 	case s.ties == nil && leads == nil:
 		return nil
@@ -92,6 +97,36 @@ func (f *fold) settle(s *state, before *fhir.Node, whole bool) error {
 		s.ties = nil
 	}
 	return nil
+}
+
+// survivors adds where a record's references to patients lead who were merged.
+// What messages name stays in the record, so that a merge can be undone.
+func (f *fold) survivors(s *state, leads []lead) ([]lead, error) {
+	for _, ref := range s.resource.AppendReferences(nil) {
+		if !strings.HasPrefix(ref, "Patient/") || slices.ContainsFunc(leads, func(l lead) bool { return l.From == ref }) {
+			continue
+		}
+		kind, key, err := f.recordOf(ref)
+		if err != nil {
+			return nil, err
+		}
+		if key == "" {
+			continue
+		}
+		root, err := f.resolve(kind, key)
+		if err != nil {
+			return nil, err
+		}
+		to, err := f.reference(kind, root)
+		if err != nil {
+			return nil, err
+		}
+		if to != ref {
+			leads = append(leads, lead{From: ref, To: to})
+		}
+	}
+	slices.SortFunc(leads, func(a, b lead) int { return strings.Compare(a.From, b.From) })
+	return leads, nil
 }
 
 // placed gives the owner that moves make of a record's, and where its references

@@ -17,13 +17,18 @@ const mostListed = 1000
 // A move is records that go under another patient, account or visit, or come
 // back: a patient's (Owner), or those that refer to a resource (Reference).
 type move struct {
-	Owner      string `json:",omitempty"` // the patient that messages name
-	Reference  string `json:",omitempty"` // Account/… or Encounter/…
-	Transition string // merge, or correction where one is undone
+	Owner      string  `json:",omitempty"` // the patient that messages name
+	Reference  string  `json:",omitempty"` // Account/… or Encounter/…
+	Transition string  // merge, or correction where one is undone
+	Series     string  `json:",omitempty"` // of appointments that a discontinuation cancels instead
+	Ending     *ending `json:",omitempty"`
 }
 
 // prefix is what the names of the records stand under.
 func (m *move) prefix() []byte {
+	if m.Ending != nil {
+		return seriesKey(m.Series)
+	}
 	if m.Reference != "" {
 		return referrerKey(m.Reference)
 	}
@@ -303,30 +308,40 @@ func (f *fold) told(e *Edge, concerned, moving []string, was, is map[string]stri
 		if was[owner] == is[owner] {
 			continue
 		}
-		m := move{Owner: owner, Transition: transition}
-		if e.Kind != Patient {
-			ref, err := f.reference(e.Kind, owner)
-			if err != nil {
-				return err
-			}
-			m = move{Reference: ref, Transition: transition}
-		}
-		f.moves = append(f.moves, m)
-		prefix := m.prefix()
-		names, err := f.scan(prefix, nil, -1)
+		ref, err := f.reference(e.Kind, owner)
 		if err != nil {
 			return err
 		}
-		told.Moved += len(names)
-		for _, name := range names[:min(len(names), max(0, mostListed-len(told.Records)))] {
-			kind, key, _ := strings.Cut(strings.TrimPrefix(string(name[len(prefix):]), "r/"), "/")
-			told.Records = append(told.Records, RecordKey{Kind: Kind(kind), Key: keyFrom(key)})
+		moves := []move{{Reference: ref, Transition: transition}}
+		if e.Kind == Patient {
+			moves = append(moves, move{Owner: owner, Transition: transition})
+		}
+		for _, m := range moves {
+			if err := f.tell(told, m); err != nil {
+				return err
+			}
 		}
 	}
 	for _, key := range concerned {
 		if err := f.retie(e.Kind, key, version{transition: transition, event: event, merge: told}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// tell notes a move, and lists the records that go with it.
+func (f *fold) tell(told *RecordMerge, m move) error {
+	f.moves = append(f.moves, m)
+	prefix := m.prefix()
+	names, err := f.scan(prefix, nil, -1)
+	if err != nil {
+		return err
+	}
+	told.Moved += len(names)
+	for _, name := range names[:min(len(names), max(0, mostListed-len(told.Records)))] {
+		kind, key, _ := strings.Cut(strings.TrimPrefix(string(name[len(prefix):]), "r/"), "/")
+		told.Records = append(told.Records, RecordKey{Kind: Kind(kind), Key: keyFrom(key)})
 	}
 	return nil
 }
@@ -358,6 +373,27 @@ func (f *fold) retie(kind Kind, key string, v version) error {
 	}
 	s.ties = next
 	f.pend(s, v)
+	return nil
+}
+
+// retieSurvivors shows what messages add to a retired patient's identifiers on
+// those whom he was merged into.
+func (f *fold) retieSurvivors() error {
+	for _, p := range f.pending {
+		s := p.s
+		if s.kind != Patient || p.v.born || s.ties == nil || s.ties.Into == nil || fhir.Equal(p.v.before.Get("identifier"), s.shown().Get("identifier")) {
+			continue
+		}
+		keys, err := f.downstream(Patient, s.key.String())
+		if err != nil {
+			return err
+		}
+		for _, key := range keys[1:] {
+			if err := f.retie(Patient, key, version{}); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -472,6 +508,9 @@ func (f *fold) move(m *continuation) error {
 // moved puts one record under its owner's survivor, and leads its references to
 // those of their resources.
 func (f *fold) moved(name []byte, m move) error {
+	if m.Ending != nil {
+		return f.moveEnding(name, m.Ending)
+	}
 	kind, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
 	s, err := f.load(Kind(kind), key)
 	if err != nil || s == nil {
@@ -483,8 +522,10 @@ func (f *fold) moved(name []byte, m move) error {
 		return err
 	}
 	if s.subject != was && s.kind != Patient {
-		if err := f.follow(s, was); err != nil {
-			return err
+		if s.kind == Charge { // a credit may come under the survivor
+			if err := f.listPrints(s); err != nil {
+				return err
+			}
 		}
 	} else if s.ties.leads() == leads {
 		s.subject, s.raw, s.resource = was, raw, resource
@@ -495,31 +536,6 @@ func (f *fold) moved(name []byte, m move) error {
 		v.before, v.previous = nil, ""
 	}
 	f.pend(s, v)
-	return nil
-}
-
-// follow leads a record's references to the patient it was under, and to the one
-// that messages name, to the one it is under now.
-func (f *fold) follow(s *state, was string) error {
-	to, err := f.reference(Patient, s.subject)
-	if err != nil {
-		return err
-	}
-	refs := map[string]string{}
-	for _, patient := range [...]string{was, s.owner} {
-		from, err := f.reference(Patient, patient)
-		if err != nil {
-			return err
-		}
-		refs[from] = to
-	}
-	s.resource = s.resource.Clone()
-	if redirect(s.resource, refs) {
-		s.raw = nil
-	}
-	if s.kind == Charge { // a credit may come under the survivor
-		return f.listPrints(s)
-	}
 	return nil
 }
 

@@ -353,3 +353,48 @@ func TestLinkOfAFHIRPatient(t *testing.T) {
 		})
 	}
 }
+
+// A record that names both patients names each again when the merge is undone.
+func TestUnmergeOfBoth(t *testing.T) {
+	w := newWorld(t)
+	both := booking("A", 1, "s")
+	ref2 := "Patient/" + patient(2).ID()
+	both.Resource.Append("participant", fhir.NewObject().Set("actor", fhir.NewObject().SetString("reference", ref2)))
+	w.fold(change(1, "a", 1, 1, patientItem(1), patientItem(2), both))
+	w.fold(merging(2, "a", 2, 2, 1))
+	require.Equal(t, 2, strings.Count(string(w.lastOf(records.Appointment, "A").Resource), ref2), "the survivor is both")
+	w.fold(unmerging(3, 1))
+	text := string(w.lastOf(records.Appointment, "A").Resource)
+	require.Equal(t, 1, strings.Count(text, ref2), text)
+	w.holds()
+}
+
+// A record's second patient is redirected too when he is retired, and comes
+// back with an unmerge.
+func TestSecondPatientMerged(t *testing.T) {
+	w := newWorld(t)
+	it := booking("A", 1, "s")
+	second := booking("A", 2, "s").Resource.Get("participant").Items()[0]
+	it.Resource.Append("participant", second.Clone())
+	w.fold(change(1, "a", 1, 1, patientItem(1), it))
+	w.fold(change(2, "a", 2, 2, patientItem(2)))
+	w.fold(merging(3, "a", 3, 3, 2))
+	require.NotContains(t, string(w.lastOf(records.Appointment, "A").Resource), patient(2).ID())
+	w.fold(unmerging(4, 2))
+	require.Contains(t, string(w.lastOf(records.Appointment, "A").Resource), patient(2).ID())
+	w.holds()
+}
+
+// An identifier that comes late to a retired patient is shown on the survivor.
+func TestLateIdentifier(t *testing.T) {
+	w := newWorld(t)
+	w.fold(change(1, "a", 1, 1, patientItem(1)))
+	w.fold(change(2, "a", 2, 2, patientItem(2)))
+	w.fold(merging(5, "a", 5, 2, 1))
+	late := patientItem(1) // older than the merge: what it adds of the retired one
+	late.Resource.Append("identifier", fhir.NewObject().SetString("system", "urn:ss").SetString("value", "SS1"))
+	w.fold(change(6, "a", 3, 1, late))
+	require.Contains(t, string(w.lastOf(records.Patient, "P1").Resource), "SS1")
+	require.Contains(t, string(w.lastOf(records.Patient, "P2").Resource), "SS1", "the survivor shows every number of the retired one, whatever the order")
+	w.holds()
+}

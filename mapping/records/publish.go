@@ -2,6 +2,7 @@ package records
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"sort"
 	"strconv"
@@ -311,8 +312,8 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 			w.number("journal", o.Journal)
 		})
 		failed = f.subject(w, s)
-		w.key("visit", c.Visit)
-		w.key("account", c.Account)
+		w.key("visit", cmp.Or(v.it.Visit, c.Visit))
+		w.key("account", cmp.Or(v.it.Account, c.Account))
 		w.merge(v.merge)
 		if s.ties != nil {
 			w.key("reverses", s.ties.Reverses)

@@ -100,7 +100,7 @@ type Change struct {
 	ZoneSource string // explicit, source or none
 	Stamp      Stamp
 	Subject    *Subject
-	Visit      *Key
+	Visit      *Key // where the whole message is about one
 	Account    *Key
 	Items      []Item
 	Edges      []Edge
@@ -125,6 +125,8 @@ type Item struct {
 	Kind      Kind
 	Key       Key
 	Alternate []Key // other identifiers of the same thing
+	Visit     *Key  // that it belongs to, nil where that is not said
+	Account   *Key
 	Action    Action
 	Trigger   string   // the trigger event, "S13"
 	State     string   // asked for by the trigger; "" derives it from the resource

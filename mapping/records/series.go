@@ -1,7 +1,9 @@
 package records
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +29,11 @@ func series(n *fhir.Node, asParent bool) []string {
 	return out
 }
 
-// mostOccurrences is how many appointments of a series are looked at.
-const mostOccurrences = 1024
+// An ending is a discontinuation of a series (S16), kept for appointments of it
+// that come later though they were sent before.
+type ending struct{ Sender, Order, Occurred string }
+
+func endingKey(series string) []byte { return []byte("e/" + series) }
 
 // discontinue carries a discontinuation (S16) to the rest of the series: what
 // is still to come is cancelled; what has been, or has no known time, stays as
@@ -40,41 +45,102 @@ func (f *fold) discontinue() error {
 		}
 		for _, name := range series(p.s.resource, false) {
 			f.put(append(seriesKey(name), p.name...), []byte{1})
+			if err := f.ended(p, name); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range f.pending {
-		if p.s.kind != Appointment || p.v.it.Event != "discontinued" || p.v.late {
+		if p.s.kind != Appointment || p.v.it.Event != "discontinued" {
 			continue
 		}
 		for _, name := range series(p.s.resource, true) {
-			if err := f.discontinueSeries(seriesKey(name)); err != nil {
+			end := ending{Sender: f.c.Stamp.Sender, Order: f.c.Stamp.Order, Occurred: f.c.Occurred}
+			if err := f.end(name, end); err != nil {
 				return err
 			}
+			f.moves = append(f.moves, move{Series: name, Ending: &end})
 		}
 	}
 	return nil
 }
 
-func (f *fold) discontinueSeries(prefix []byte) error {
-	names, err := f.scan(prefix, nil, mostOccurrences)
+func (f *fold) endings(series string) ([]ending, error) {
+	data, err := f.get(endingKey(series))
+	if err != nil || data == nil {
+		return nil, err
+	}
+	var out []ending
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("read series: %w", err)
+	}
+	return out, nil
+}
+
+// end keeps the newest ending of each sender.
+func (f *fold) end(series string, next ending) error {
+	list, err := f.endings(series)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		_, key, _ := strings.Cut(strings.TrimPrefix(string(name[len(prefix):]), "r/"), "/")
-		s, err := f.load(Appointment, key)
-		if err != nil || s == nil {
-			return err
-		}
-		past, known := f.past(s.shown())
-		if f.changes[string(recordKey(Appointment, key))] != nil || past || !known || !stands(s.shown()) || s.late(f.c.Stamp) {
-			f.unchanged(s)
+	i := slices.IndexFunc(list, func(e ending) bool { return e.Sender == next.Sender })
+	switch {
+	case i < 0:
+		list = append(list, next)
+	case list[i].Order >= next.Order:
+		return nil
+	default:
+		list[i] = next
+	}
+	return f.putJSON(endingKey(series), list)
+}
+
+// ended cancels an appointment whose series its sender has ended after this
+// message was sent.
+func (f *fold) ended(p *pending, series string) error {
+	list, err := f.endings(series)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if list[i].Sender != f.c.Stamp.Sender || list[i].Order <= f.c.Stamp.Order {
 			continue
 		}
-		v := version{it: &Item{Kind: Appointment, Key: s.key, Event: "discontinued", State: "cancelled"}, before: s.shown(), previous: s.label()}
-		s.transit(v.it, f.c.Stamp)
-		f.pend(s, v)
+		was := p.s.label()
+		if f.cancels(&list[i], p.s); p.s.label() != was {
+			p.v.event = "appointment.discontinued"
+		}
 	}
+	return nil
+}
+
+// cancels lets an ending bear on one appointment, and says whether it does.
+func (f *fold) cancels(e *ending, s *state) bool {
+	if past, known := f.past(s.shown(), e.Occurred); past || !known || !stands(s.shown()) {
+		return false
+	}
+	s.transit(&Item{Kind: Appointment, State: "cancelled"}, Stamp{Sender: e.Sender, Order: e.Order})
+	return true
+}
+
+// moveEnding cancels one appointment of a series that has ended.
+func (f *fold) moveEnding(name []byte, e *ending) error {
+	_, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
+	if f.changes[string(recordKey(Appointment, key))] != nil {
+		return nil // the one that the message names
+	}
+	s, err := f.load(Appointment, key)
+	if err != nil || s == nil {
+		return err
+	}
+	v := version{it: &Item{Kind: Appointment, Key: s.key, Event: "discontinued", State: "cancelled"}, before: s.shown(), previous: s.label()}
+	late := s.late(Stamp{Sender: e.Sender, Order: e.Order})
+	if !f.cancels(e, s) {
+		f.unchanged(s)
+		return nil
+	}
+	v.late = late && s.label() != v.previous
+	f.pend(s, v)
 	return nil
 }
 
@@ -84,7 +150,7 @@ func (f *fold) spared(it *Item, before *fhir.Node) bool {
 	if it.Kind != Appointment || it.Event != "discontinued" || before == nil || len(series(it.Resource, false)) == 0 {
 		return false
 	}
-	past, known := f.past(before)
+	past, known := f.past(before, f.c.Occurred)
 	return known && past || !stands(before)
 }
 
@@ -97,14 +163,14 @@ func stands(n *fhir.Node) bool {
 	return false
 }
 
-// past says whether an appointment began before the change, where its time is
-// known.
-func (f *fold) past(n *fhir.Node) (past, known bool) {
+// past says whether an appointment began before that, else before the change was
+// received, where its time is known.
+func (f *fold) past(n *fhir.Node, occurred string) (past, known bool) {
 	at, err := instant(n.Str("start"))
 	if err != nil {
 		return false, false
 	}
-	now, err := instant(f.c.Occurred)
+	now, err := instant(occurred)
 	if err != nil {
 		now = f.c.Received
 	}

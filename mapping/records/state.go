@@ -17,9 +17,9 @@ import (
 // refer to an account or a visit, o/ the patients that those were moved to, j/
 // whether any were merged or moved, w/ edges that wait for a resource, f/
 // resources by type and id, hf/ who said last what they are, t/ each sender's
-// newest message, g/ the appointments of a series, c/ charges by what a reversal
-// may know of them, b/ the times that bookings and blocked slots take of a
-// resource, v/ the appointments of a visit.
+// newest message, g/ the appointments of a series, e/ its discontinuations, c/
+// charges by what a reversal may know of them, b/ the times that bookings and
+// blocked slots take of a resource, v/ the appointments of a visit.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }

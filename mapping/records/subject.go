@@ -34,16 +34,12 @@ func (f *fold) rekey() error {
 			moved[ref], survivors[ref] = "Patient/"+survivor.resource.ID(), survivor
 		}
 	}
-	if len(moved) == 0 {
+	if f.retired = len(moved) > 0; !f.retired {
 		return nil
 	}
 	for i := range f.c.Items {
 		it := &f.c.Items[i]
 		if it.Kind != Patient {
-			it.Resource = it.Resource.Clone()
-			if redirect(it.Resource, moved) {
-				it.Raw = nil
-			}
 			continue
 		}
 		survivor := survivors["Patient/"+it.Resource.ID()]

@@ -40,18 +40,12 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 			}
 		}
 		c.Items = append(c.Items, it)
-		switch kind {
-		case records.Patient:
-			if c.Subject == nil {
-				c.Subject = &records.Subject{Key: e.key, IDs: e.node.Get("identifier").Items()}
-			}
-		case records.Encounter:
-			c.Visit = new(e.key)
-		case records.Account:
-			c.Account = new(e.key)
+		if kind == records.Patient && c.Subject == nil {
+			c.Subject = &records.Subject{Key: e.key, IDs: e.node.Get("identifier").Items()}
 		}
 	}
 	r.imply(c, rows, groups)
+	r.place(c)
 	r.edges(c, st, groups)
 	for _, w := range r.report.Warnings {
 		c.Warnings = append(c.Warnings, w.Code+" "+w.Place)

@@ -107,10 +107,28 @@ func TestTwoChargesOfOneNumber(t *testing.T) {
 	for _, r := range send(0) {
 		if r.Kind == records.Charge {
 			codes += string(r.Resource)
-			require.Contains(t, strings.Join(r.Quality.Warnings, " "), "repeated-number")
+			require.Contains(t, strings.Join(r.Quality.Warnings, " "), "number-of-several")
 		}
 	}
 	require.Contains(t, codes, "80053")
 	require.Contains(t, codes, "85025")
 	require.Nil(t, of(send(10), records.Charge))
+}
+
+// Each record names the visit and the account that it belongs to: of a result
+// too, and of two visits in a message its own.
+func TestVisitAndAccount(t *testing.T) {
+	f := newFeed(t)
+	for _, r := range f.send(potassium(0, "7.1", "F")...) {
+		require.NotNil(t, r.Visit, r.Kind)
+		require.Equal(t, "V1", r.Visit.ID)
+		require.NotNil(t, r.Account, r.Kind)
+		require.Equal(t, "AC1", r.Account.ID)
+	}
+	visit := func(id string) string { return "PV1|1|I" + strings.Repeat("|", 17) + id + "^^^ALDER^VN" }
+	visits := map[string]string{"100": "V1", "200": "V2", "V1": "V1", "V2": "V2"}
+	for _, r := range f.send(header("ADT^A24", 10), "PID|1||100^^^ALDER^MR||Doe^Jo", visit("V1"), "PID|2||200^^^ALDER^MR||Doe^Joe", visit("V2")) {
+		require.NotNil(t, r.Visit, r.Key.ID)
+		require.Equal(t, visits[r.Key.ID], r.Visit.ID)
+	}
 }
