@@ -66,6 +66,7 @@ type Store struct {
 	first    atomic.Uint64 // position of the oldest journal entry that is kept
 	appended uint64        // bytes ever put into the journal, owned by the committer
 	size     atomic.Int64  // bytes that the journal holds
+	fatal    func(format string, args ...any)
 }
 
 type appendRequest struct {
@@ -112,7 +113,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
-	s := &Store{db: db, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
+	s := &Store{db: db, fatal: options.Logger.Fatalf, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
 	if s.last, err = s.lastNumber(spaceJournal); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -447,14 +448,21 @@ func (b *Batch) Commit() error {
 }
 
 // Apply makes the batch readable, all or nothing, and gives a function that
-// returns once it is durable, as everything before it. It is called once.
+// returns once it is durable, as everything before it. It is called once. A
+// batch that the disk did not take is fatal, as it is in Append: Pebble ends the
+// process for those who wait within it only, and until the next append a resend
+// would still be answered from the index.
 func (b *Batch) Apply() (durable func() error, err error) {
 	b.s.typical.Store(int64(min(b.b.Len()+b.b.Len()/8, 2<<20)))
 	if err := b.s.db.ApplyNoSyncWait(b.b, pebble.Sync); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return func() error {
-		if err := errors.Join(b.b.SyncWait(), b.b.Close()); err != nil {
+		err := b.b.SyncWait()
+		if err != nil {
+			b.s.fatal("commit: %v", err)
+		}
+		if err = errors.Join(err, b.b.Close()); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 		return nil
