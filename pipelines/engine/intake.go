@@ -110,6 +110,9 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 	if pos, ok := e.known(ctx, id, m.Received); ok {
 		e.metrics.received.WithLabelValues(m.Source).Inc()
 		e.metrics.duplicates.Inc()
+		if e.store.Failed() {
+			return pipelines.Receipt{}, pipelines.ErrClosed
+		}
 		return pipelines.Receipt{Position: pos, Duplicate: true}, nil
 	}
 	sum := sha256.Sum256(m.Raw)

@@ -55,13 +55,18 @@ const (
 // are on their way to the disk.
 func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	ready := make(chan []*prepared)
 	e.written = make(chan written, mostWritten)
 	group.Go(func() error {
 		var err error
 		for w := range e.written { // to the end, so that the folding never waits for nobody
-			if err == nil {
-				err = e.happen(w)
+			if err != nil {
+				continue
+			}
+			if err = e.happen(w); err != nil {
+				end() // nothing more is read
 			}
 		}
 		return err

@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal, FS: seams.FS})
+	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal, Report: func(text string) { log.Error("store", "error", text) }, FS: seams.FS})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s (is another Liaison using it?): %w", cfg.Data, err)
 	}
