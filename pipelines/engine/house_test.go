@@ -115,6 +115,59 @@ func TestFailedSyncOfBatch(t *testing.T) {
 	require.ErrorIs(t, err, pipelines.ErrClosed)
 }
 
+// What the disk has not taken yet is not processed, listed or known, although
+// Pebble shows it: sent again it waits for the same disk, and is answered only
+// when a power cut cannot take it any more.
+func TestNothingBeforeTheDisk(t *testing.T) {
+	h := newHouse(t)
+	h.filter = everything{}
+	var standing atomic.Bool
+	disk := make(chan struct{})
+	h.fs = errorfs.Wrap(h.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if standing.Load() && op.Kind == errorfs.OpFileSyncData {
+			<-disk
+		}
+		return nil
+	}))
+	var preparing atomic.Bool
+	prepared, began := make(chan struct{}), make(chan struct{}, 64)
+	h.cfg.Settings = nil // no ticks
+	h.cfg.Failpoint = func(name string) {
+		if name == "prepare" && preparing.Load() {
+			began <- struct{}{}
+			<-prepared
+		}
+	}
+	h.open().run()
+	h.send(adt("C0", "4100001", "Abbott"))
+	h.drained()
+	preparing.Store(true)
+	h.send(adt("A1", "4100003", "Cole"))
+	<-began
+	last := h.send(adt("A2", "4100003", "Dorn")) // on disk, to be read
+	standing.Store(true)
+	answered := make(chan error, 2)
+	send := func() { _, err := h.accept(adt("C1", "4100002", "Baker")); answered <- err }
+	go send()
+	time.Sleep(100 * time.Millisecond) // it is in Pebble
+	preparing.Store(false)
+	close(prepared)
+	time.Sleep(100 * time.Millisecond) // the processing has read all that it takes
+	go send()
+	time.Sleep(100 * time.Millisecond)
+	require.Empty(t, answered, "answered before the fsync")
+	require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error { require.LessOrEqual(t, f.Sequence, last); return nil }))
+	shown, _, err := h.engine.Show(last + 1)
+	require.NoError(t, err)
+	require.Nil(t, shown)
+	require.GreaterOrEqual(t, h.metric("liaison_journal_pending"), 0.0)
+	require.LessOrEqual(t, h.metric("liaison_journal_pending"), 2.0)
+	close(disk)
+	require.NoError(t, <-answered)
+	require.NoError(t, <-answered)
+	h.drained()
+}
+
 // Below the watermark nothing is taken; above it goes on by itself.
 func TestFreeSpace(t *testing.T) {
 	h := newHouse(t)

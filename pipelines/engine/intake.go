@@ -240,7 +240,7 @@ func (e *Engine) known(ctx context.Context, id identity, received time.Time) (ui
 		return 0, false
 	}
 	first, ok, err := e.store.Seen(id.digest)
-	if err != nil || !ok || !e.counts(first, received) {
+	if err != nil || !ok || first.Position > e.store.Tail() || !e.counts(first, received) {
 		return 0, false
 	}
 	held, err := e.store.Held(first.Position)

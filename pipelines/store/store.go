@@ -291,7 +291,7 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	}
 }
 
-// Tail is the last position in the journal.
+// Tail is the last position in the journal that is on disk.
 func (s *Store) Tail() uint64 { return s.tail.Load() }
 
 // Grown gives a channel that closes when the journal grows.
@@ -302,9 +302,16 @@ func (s *Store) Grown() <-chan struct{} {
 }
 
 // Entries visits journal entries from a position on, until visit says stop. The
-// bytes are valid during the visit only.
+// bytes are valid during the visit only. What is readable in Pebble but not on
+// disk yet is not visited: a power cut would take it away.
 func (s *Store) Entries(from uint64, visit func(pos uint64, entry []byte) (bool, error)) error {
-	return s.scan(spaceJournal, from, visit)
+	tail := s.Tail()
+	return s.scan(spaceJournal, from, func(pos uint64, entry []byte) (bool, error) {
+		if pos > tail {
+			return false, nil
+		}
+		return visit(pos, entry)
+	})
 }
 
 // Outbox visits events from a number on.
@@ -332,8 +339,13 @@ func (s *Store) scan(space byte, from uint64, visit func(uint64, []byte) (bool, 
 	return it.Error()
 }
 
-// Entry reads one journal entry, nil where there is none.
-func (s *Store) Entry(pos uint64) ([]byte, error) { return s.get(key(spaceJournal, pos)) }
+// Entry reads one journal entry, nil where there is none on disk.
+func (s *Store) Entry(pos uint64) ([]byte, error) {
+	if pos > s.Tail() {
+		return nil, nil
+	}
+	return s.get(key(spaceJournal, pos))
+}
 
 // Outcome reads a message's outcome; false while it has none.
 func (s *Store) Outcome(pos uint64) (pipelines.Outcome, bool, error) {
