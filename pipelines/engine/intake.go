@@ -145,8 +145,8 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 type identity struct {
 	digest digest // of who sent it, its id, and its content
 	alone  digest // of who sent it and its id; zero without an id
-	// update: FHIR's PUT. The same content counts again once another was put in
-	// its place, so only the index in the journal's order can tell.
+	// update: FHIR's PUT, alone or in a Bundle. The same content counts again
+	// once another was put in its place, so only the fold can tell.
 	update bool
 }
 
@@ -206,8 +206,12 @@ func identifyFHIR(m *pipelines.Message) identity {
 	content := sha256.Sum256(m.Raw)
 	id := identity{digest: digestOf([]byte(m.Source), m.Meta, content[:])}
 	var request records.FHIRRequest
-	if json.Unmarshal(m.Meta, &request) == nil && request.Method == http.MethodPut {
-		id.alone, id.update = digestOf([]byte(m.Source), m.Meta), true
+	if json.Unmarshal(m.Meta, &request) != nil {
+		return id
+	}
+	request.Body = m.Raw
+	if id.update = request.Updates(); request.Method == http.MethodPut {
+		id.alone = digestOf([]byte(m.Source), m.Meta)
 	}
 	return id
 }

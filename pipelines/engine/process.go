@@ -31,6 +31,7 @@ type prepared struct {
 	problem *problem
 	head    hl7v2.Header
 	gated   bool // the gate found something
+	update  bool // FHIR: it puts a resource in the place of what is held
 }
 
 // A problem is why a message goes to quarantine.
@@ -277,7 +278,7 @@ func (e *Engine) prepareFHIR(p *prepared, en *entry) {
 		p.problem = &problem{Reason: pipelines.InvalidFHIR, Text: err.Error()}
 		return
 	}
-	p.change = change
+	p.change, p.update = change, req.Updates()
 	p.head = hl7v2.Header{Code: change.Origin.Message}
 }
 
@@ -463,13 +464,12 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 	if p.gated {
 		w.metrics.gate.WithLabelValues(p.target.Source).Inc()
 	}
-	found, err := w.duplicate(en)
+	found, err := w.duplicate(p)
 	if err != nil {
 		return nil, err
 	}
-	if found.first != 0 && !found.held {
-		w.metrics.duplicates.Inc()
-		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: found.first})
+	if found.first != 0 && !found.held && !found.again {
+		return nil, w.repeated(en, found)
 	}
 	if p.problem != nil {
 		return nil, w.quarantine(p, found)
@@ -480,7 +480,7 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 		if p.problem = w.reason(err); p.problem == nil {
 			return nil, err
 		}
-		return nil, w.quarantine(p, found)
+		return nil, errors.Join(w.renew(en, &found), w.quarantine(p, found))
 	}
 	ids, err := w.apply(effects, p.target.received())
 	if err != nil {
@@ -490,12 +490,34 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 	if len(ids) == 0 {
 		o.Status = pipelines.Unchanged
 	}
+	if found.again && !found.other && len(ids) == 0 {
+		return effects.Continuation, w.repeated(en, found)
+	}
+	if err := w.renew(en, &found); err != nil {
+		return nil, err
+	}
 	if of := cmp.Or(en.Of, found.first); of != 0 { // out of quarantine
 		if err := errors.Join(w.release(of, o), w.edited(en, p.target)); err != nil {
 			return nil, err
 		}
 	}
 	return effects.Continuation, w.outcome(en.pos, o)
+}
+
+// repeated gives a message that was here before its outcome.
+func (w *writing) repeated(en *entry, f found) error {
+	w.metrics.duplicates.Inc()
+	return w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: f.first})
+}
+
+// renew gives an update that was here before and has an effect its place in the
+// index: it is the first one of its repeats from now on.
+func (w *writing) renew(en *entry, f *found) error {
+	if !f.again {
+		return nil
+	}
+	f.first, f.again = 0, false
+	return w.note(en, 0)
 }
 
 // reason says why a fold failed; nil when it was the store, which is not the
