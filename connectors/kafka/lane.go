@@ -197,6 +197,7 @@ func (l *lane) advance(offset int64, n int) error {
 	expected := l.next
 	l.next = offset + int64(n)
 	if offset < expected {
+		l.carried = l.carried[:0] // what this call had appended may be gone too
 		return &TailLost{Topic: l.topic, Partition: l.partition, Expected: expected, End: offset}
 	}
 	return nil
@@ -214,7 +215,7 @@ func (l *lane) settle(ctx context.Context) (offset int64, found bool, err error)
 	end := ends[0]
 	if end < l.next {
 		lost := &TailLost{Topic: l.topic, Partition: l.partition, Expected: l.next, End: end}
-		l.producer, l.next, l.pending = -1, end, l.pending[:0]
+		l.producer, l.next, l.pending, l.carried = -1, end, l.pending[:0], l.carried[:0]
 		return -1, false, lost
 	}
 	offset = -1
