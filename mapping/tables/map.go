@@ -6,6 +6,7 @@ package tables
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -42,6 +43,7 @@ type Unmappable struct {
 	Place  hl7v2.Place
 	Code   string // of the closed list of quarantine reasons
 	Reason string
+	Stack  []byte // where the program failed, when Code is panic
 }
 
 func (e *Unmappable) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Reason) }
@@ -140,7 +142,7 @@ func (m *Mapper) Map(msg *hl7v2.Message, ctx Context) (result *Result, err error
 	at := hl7v2.Place{Segment: "MSH", Occurrence: 1}
 	defer func() {
 		if failure := recover(); failure != nil {
-			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
+			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed", Stack: debug.Stack()}
 		}
 	}()
 	if ctx.Tolerance == 0 {

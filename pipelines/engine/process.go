@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sort"
 	"strings"
 	"sync"
@@ -30,8 +31,9 @@ type prepared struct {
 	mapper  *tables.Mapper
 	problem *problem
 	head    hl7v2.Header
-	gated   bool // the gate found something
-	update  bool // FHIR: it puts a resource in the place of what is held
+	gated   bool   // the gate found something
+	stack   []byte // of a panic while mapping
+	update  bool   // FHIR: it puts a resource in the place of what is held
 }
 
 // A problem is why a message goes to quarantine.
@@ -182,11 +184,18 @@ func (e *Engine) worker(entries <-chan work) {
 	}
 }
 
+// panicked tells where the program failed. What it failed with is not told: it
+// may hold a patient's data.
+func (e *Engine) panicked(doing string, pos uint64, stack []byte) {
+	e.cfg.Log.Error("a fault in Liaison, kept to one message", "doing", doing, "journal", pos, "stack", string(stack))
+}
+
 // prepare turns one entry into a change, or into a problem. A panic is a
 // problem of this message alone.
 func (e *Engine) prepare(p *prepared) {
 	defer func() {
 		if failure := recover(); failure != nil {
+			e.panicked("prepare", p.entry.pos, debug.Stack())
 			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
 		}
 	}()
@@ -220,6 +229,9 @@ func (e *Engine) prepare(p *prepared) {
 		return
 	}
 	pipeline.prepareV2(p, en)
+	if len(p.stack) > 0 {
+		e.panicked("map", p.entry.pos, p.stack)
+	}
 }
 
 func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
@@ -244,7 +256,7 @@ func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
 		p.problem = &problem{Reason: pipelines.Unmappable, Text: err.Error()}
 		var un *tables.Unmappable
 		if errors.As(err, &un) {
-			p.problem = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}
+			p.problem, p.stack = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}, un.Stack
 		}
 		return
 	}
@@ -545,6 +557,7 @@ func (*foldError) Error() string { return "the message could not be folded" }
 func (w *writing) isolated(do func() (*records.Effects, error)) (effects *records.Effects, err error) {
 	defer func() {
 		if failure := recover(); failure != nil {
+			w.panicked("fold", 0, debug.Stack())
 			effects, err = nil, &foldError{}
 		}
 	}()
