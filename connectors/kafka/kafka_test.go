@@ -226,3 +226,38 @@ func TestTailLostWithinACall(t *testing.T) {
 	require.IsIncreasing(t, have[len(have)-3:])
 	client.Transport.(*kafkago.Transport).CloseIdleConnections()
 }
+
+// A topic's limit that was raised while an event was too large for it lets the
+// event pass.
+func TestLimitRaised(t *testing.T) {
+	address := broker(t, "")
+	const topic = "liaison.clinical"
+	limited := func(limit int) *kafka.Publisher {
+		p, err := kafka.NewPublisher(kafka.Config{Brokers: []string{address}, Topics: []kafka.Topic{{Name: topic, Partitions: 1, MaxMessageBytes: limit}}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+		return p
+	}
+	_, err := limited(20_000).Ensure(t.Context())
+	require.NoError(t, err)
+	p := limited(8 << 20)
+	deviations, err := p.Ensure(t.Context())
+	require.NoError(t, err)
+	require.Len(t, deviations, 1)
+	require.True(t, deviations[0].Smaller())
+	large := events(0, 1)
+	large[0].Value = make([]byte, 50_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(large[0].Value)
+	_, err = p.Publish(t.Context(), topic, 0, large)
+	var tooLarge *kafka.TooLarge
+	require.ErrorAs(t, err, &tooLarge)
+	client := &kafkago.Client{Addr: kafkago.TCP(address), Transport: &kafkago.Transport{}}
+	_, err = client.IncrementalAlterConfigs(t.Context(), &kafkago.IncrementalAlterConfigsRequest{Resources: []kafkago.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic,
+		Configs: []kafkago.IncrementalAlterConfigsRequestConfig{{Name: "max.message.bytes", Value: "8388608", ConfigOperation: kafkago.ConfigOperationSet}},
+	}}})
+	require.NoError(t, err)
+	client.Transport.(*kafkago.Transport).CloseIdleConnections()
+	_, err = p.Publish(t.Context(), topic, 0, large)
+	require.NoError(t, err, "the limit was raised, as the error asks")
+}

@@ -113,6 +113,10 @@ func (l *lane) send(ctx context.Context, events []pipelines.OutboxEvent) (int64,
 		case hasCode(err, kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge):
 			l.pending = l.pending[:0] // refused before it reached the log
 			if n == 1 {
+				if limit := l.publisher.client.limit(ctx, l.topic); limit > l.limit { // it was raised since
+					l.limit = limit
+					continue
+				}
 				return -1, 0, &TooLarge{Topic: l.topic, EventID: events[0].ID, Size: l.batch.size(), Limit: l.limit}
 			}
 			n /= 2
