@@ -149,13 +149,13 @@ func TestNothingBeforeTheDisk(t *testing.T) {
 	answered := make(chan error, 2)
 	send := func() { _, err := h.accept(adt("C1", "4100002", "Baker")); answered <- err }
 	go send()
-	time.Sleep(100 * time.Millisecond) // it is in Pebble
+	early := func() bool { return len(answered) > 0 }
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "it is in Pebble, not on disk")
 	preparing.Store(false)
 	close(prepared)
-	time.Sleep(100 * time.Millisecond) // the processing has read all that it takes
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "the processing has read all that it takes")
 	go send()
-	time.Sleep(100 * time.Millisecond)
-	require.Empty(t, answered, "answered before the fsync")
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "answered before the fsync")
 	require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error { require.LessOrEqual(t, f.Sequence, last); return nil }))
 	shown, _, err := h.engine.Show(last + 1)
 	require.NoError(t, err)
