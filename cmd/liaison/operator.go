@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -92,8 +93,8 @@ func refusedBy(status int, why []byte) error {
 
 // offline answers a request from the data itself.
 func (o *operator) offline(request *http.Request, use func(io.Reader) error) (err error) {
-	if _, err := os.Stat(o.data); err != nil {
-		return fmt.Errorf("data: %w", err)
+	if _, err := os.Stat(filepath.Join(o.data, "store")); err != nil { // opening would make one
+		return fmt.Errorf("no data of Liaison: %w", err)
 	}
 	s, err := store.Open(o.data, store.Options{})
 	if err != nil {

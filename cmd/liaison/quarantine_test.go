@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,4 +77,35 @@ func TestQuarantine(t *testing.T) {
 	code, out, errs = liaison(t, "journal", "replay", "--data", cfg.Data, "--config", file)
 	require.Equal(t, exitDone, code, out+errs)
 	require.Contains(t, out, " 0 differ")
+}
+
+// A directory without data is refused, and stays as it was.
+func TestNoData(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{{"journal", "list"}, {"quarantine", "list"}, {"journal", "show", "1"}} {
+		code, _, errs := liaison(t, append(args, "--data", dir)...)
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, errs, "no data of Liaison")
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// A caller who takes nothing of his answer does not keep the program from
+// stopping, nor the store open behind it.
+func TestSlowOperator(t *testing.T) {
+	var said bytes.Buffer
+	a, stop := servingWith(t, embeddedConfig(t), slog.New(slog.NewTextHandler(&said, nil)), nil)
+	large := "MSH|^~\\&|ADT1|ALDER|||20260310120000-0400||ADT^A08^ADT_A01|1|P|2.5.1\rNTE|1||" + strings.Repeat("x", 15<<20) + "\r"
+	sendAll(t, a.Addresses()["source:adt"], []byte(large))
+	caller, err := net.Dial("tcp", a.Addresses()["operations"])
+	require.NoError(t, err)
+	defer func() { _ = caller.Close() }()
+	_, err = caller.Write([]byte("GET /journal/2/raw HTTP/1.1\r\nHost: liaison\r\n\r\n"))
+	require.NoError(t, err)
+	_, err = caller.Read(make([]byte, 1)) // the answer has begun
+	require.NoError(t, err)
+	stop()
+	require.NotContains(t, said.String(), "tear-down")
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -154,7 +155,7 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if failure := recover(); failure != nil { // one request never ends the server
-				s.cfg.Log.Error("request failed", "source", s.cfg.Name)
+				s.cfg.Log.Error("request failed", "source", s.cfg.Name, "stack", string(debug.Stack()))
 				s.fail(w, http.StatusInternalServerError, "exception", "", "the request failed")
 			}
 		}()

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -187,4 +190,74 @@ func TestConsumer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, c.Read(ctx, true, 0, func(*kafka.Record) error { return errors.New("not called") }))
+}
+
+// The log loses its tail between two batches of one call: the call says so, and
+// the next one sends all of it again, what it had appended itself too.
+func TestTailLostWithinACall(t *testing.T) {
+	address := broker(t, "")
+	client := &kafkago.Client{Addr: kafkago.TCP(address), Transport: &kafkago.Transport{}}
+	const topic = "liaison.claims"
+	lose := sync.OnceFunc(func() { // the topic is made anew, empty
+		_, err := client.DeleteTopics(t.Context(), &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
+		require.NoError(t, err)
+		_, err = client.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}}})
+		require.NoError(t, err)
+	})
+	p, err := kafka.NewPublisher(kafka.Config{
+		Brokers: []string{address}, Topics: []kafka.Topic{{Name: topic, Partitions: 1, MaxMessageBytes: 8 << 20}}, BatchBytes: 10_000,
+		Observer: kafka.Observer{Published: func(string, int32, int, int, int) { lose() }},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	list := events(0, 3)
+	for i := range list {
+		list[i].Value = make([]byte, 8000) // a batch each
+		_, _ = rand.NewChaCha8([32]byte{byte(i)}).Read(list[i].Value)
+	}
+	_, err = p.Publish(t.Context(), topic, 0, list)
+	var lost *pipelines.LogLost
+	require.ErrorAs(t, err, &lost)
+	_, err = p.Publish(t.Context(), topic, 0, list)
+	require.NoError(t, err)
+	var have []string
+	require.NoError(t, p.ReadFrom(t.Context(), topic, 0, 0, func(_ int64, ev pipelines.OutboxEvent) error { have = append(have, ev.ID); return nil }))
+	require.Subset(t, have, []string{"event-0000", "event-0001", "event-0002"})
+	require.IsIncreasing(t, have[len(have)-3:])
+	client.Transport.(*kafkago.Transport).CloseIdleConnections()
+}
+
+// A topic's limit that was raised while an event was too large for it lets the
+// event pass.
+func TestLimitRaised(t *testing.T) {
+	address := broker(t, "")
+	const topic = "liaison.clinical"
+	limited := func(limit int) *kafka.Publisher {
+		p, err := kafka.NewPublisher(kafka.Config{Brokers: []string{address}, Topics: []kafka.Topic{{Name: topic, Partitions: 1, MaxMessageBytes: limit}}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+		return p
+	}
+	_, err := limited(20_000).Ensure(t.Context())
+	require.NoError(t, err)
+	p := limited(8 << 20)
+	deviations, err := p.Ensure(t.Context())
+	require.NoError(t, err)
+	require.Len(t, deviations, 1)
+	require.True(t, deviations[0].Smaller())
+	large := events(0, 1)
+	large[0].Value = make([]byte, 50_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(large[0].Value)
+	_, err = p.Publish(t.Context(), topic, 0, large)
+	var tooLarge *kafka.TooLarge
+	require.ErrorAs(t, err, &tooLarge)
+	client := &kafkago.Client{Addr: kafkago.TCP(address), Transport: &kafkago.Transport{}}
+	_, err = client.IncrementalAlterConfigs(t.Context(), &kafkago.IncrementalAlterConfigsRequest{Resources: []kafkago.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic,
+		Configs: []kafkago.IncrementalAlterConfigsRequestConfig{{Name: "max.message.bytes", Value: "8388608", ConfigOperation: kafkago.ConfigOperationSet}},
+	}}})
+	require.NoError(t, err)
+	client.Transport.(*kafkago.Transport).CloseIdleConnections()
+	_, err = p.Publish(t.Context(), topic, 0, large)
+	require.NoError(t, err, "the limit was raised, as the error asks")
 }

@@ -113,6 +113,10 @@ func (l *lane) send(ctx context.Context, events []pipelines.OutboxEvent) (int64,
 		case hasCode(err, kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge):
 			l.pending = l.pending[:0] // refused before it reached the log
 			if n == 1 {
+				if limit := l.publisher.client.limit(ctx, l.topic); limit > l.limit { // it was raised since
+					l.limit = limit
+					continue
+				}
 				return -1, 0, &TooLarge{Topic: l.topic, EventID: events[0].ID, Size: l.batch.size(), Limit: l.limit}
 			}
 			n /= 2
@@ -197,6 +201,7 @@ func (l *lane) advance(offset int64, n int) error {
 	expected := l.next
 	l.next = offset + int64(n)
 	if offset < expected {
+		l.carried = l.carried[:0] // what this call had appended may be gone too
 		return &TailLost{Topic: l.topic, Partition: l.partition, Expected: expected, End: offset}
 	}
 	return nil
@@ -214,7 +219,7 @@ func (l *lane) settle(ctx context.Context) (offset int64, found bool, err error)
 	end := ends[0]
 	if end < l.next {
 		lost := &TailLost{Topic: l.topic, Partition: l.partition, Expected: l.next, End: end}
-		l.producer, l.next, l.pending = -1, end, l.pending[:0]
+		l.producer, l.next, l.pending, l.carried = -1, end, l.pending[:0], l.carried[:0]
 		return -1, false, lost
 	}
 	offset = -1

@@ -21,6 +21,17 @@ func (d Deviation) String() string {
 	return fmt.Sprintf("%s: %s is %s, %s asked for", d.Topic, d.Setting, d.Have, d.Want)
 }
 
+// settingLimit is the largest batch of a topic.
+const settingLimit = "max.message.bytes"
+
+// Smaller says that the topic takes less than the configuration asks: a record
+// of the size between would never be published.
+func (d Deviation) Smaller() bool {
+	want, wanted := strconv.Atoi(d.Want)
+	have, had := strconv.Atoi(d.Have)
+	return d.Setting == settingLimit && wanted == nil && had == nil && have < want
+}
+
 // topicState is what the cluster has: the partition count that decides where
 // a record goes and the largest batch that it takes.
 type topicState struct {
@@ -86,7 +97,7 @@ func (c *client) createTopics(ctx context.Context, topics []Topic) error {
 }
 
 func (t Topic) settings() []kafkago.ConfigEntry {
-	entries := []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(t.MaxMessageBytes)}}
+	entries := []kafkago.ConfigEntry{{ConfigName: settingLimit, ConfigValue: strconv.Itoa(t.MaxMessageBytes)}}
 	add := func(name string, value int64) {
 		entries = append(entries, kafkago.ConfigEntry{ConfigName: name, ConfigValue: strconv.FormatInt(value, 10)})
 	}
@@ -135,6 +146,29 @@ func (c *client) partitionCounts(ctx context.Context, topics []Topic) (map[strin
 	return counts, err
 }
 
+// limit asks for the largest batch that a topic takes now; 0: the cluster does
+// not say.
+func (c *client) limit(ctx context.Context, topic string) int {
+	var response *kafkago.DescribeConfigsResponse
+	err := c.request(ctx, func(ctx context.Context) (err error) {
+		response, err = c.kafka.DescribeConfigs(ctx, &kafkago.DescribeConfigsRequest{Resources: []kafkago.DescribeConfigRequestResource{{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{settingLimit},
+		}}})
+		return err
+	})
+	if err != nil {
+		return 0
+	}
+	for _, r := range response.Resources {
+		for _, entry := range r.ConfigEntries {
+			if n, err := strconv.Atoi(strings.TrimSpace(entry.ConfigValue)); err == nil && entry.ConfigName == settingLimit {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
 // compareSettings reports where an existing topic's settings differ and takes
 // over its size limit. A cluster that does not let us look is taken at the
 // configuration's word.
@@ -167,7 +201,7 @@ func (c *client) compareSettings(ctx context.Context, topics []Topic, states map
 				continue
 			}
 			out = append(out, Deviation{r.ResourceName, entry.ConfigName, want, have})
-			if entry.ConfigName == "max.message.bytes" {
+			if entry.ConfigName == settingLimit {
 				if n, err := strconv.Atoi(have); err == nil && n > 0 {
 					state := states[r.ResourceName]
 					state.limit = n

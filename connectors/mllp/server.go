@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -163,7 +164,7 @@ func (s *Server) serve(work context.Context, raw net.Conn, in pipelines.Intake) 
 		defer s.work.Done()
 		defer func() {
 			if failure := recover(); failure != nil { // one connection never ends the server
-				s.cfg.Log.Error("connection failed", "source", s.cfg.Name, "peer", c.peer)
+				s.cfg.Log.Error("connection failed", "source", s.cfg.Name, "peer", c.peer, "stack", string(debug.Stack()))
 			}
 			_ = raw.Close()
 			s.mu.Lock()

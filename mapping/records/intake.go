@@ -1,7 +1,9 @@
 package records
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +34,20 @@ func Identify(req FHIRRequest) ([]string, error) {
 		out[i] = e.ref
 	}
 	return out, nil
+}
+
+// Updates says whether a request puts a resource in the place of what is held
+// (PUT, or a Bundle with such an entry): sent again it counts again where
+// another content came in between, whoever it was from.
+func (req FHIRRequest) Updates() bool {
+	if req.Method == "PUT" {
+		return true
+	}
+	if req.Type != "" || !bytes.Contains(req.Body, []byte("PUT")) && !bytes.Contains(req.Body, []byte(`\u`)) {
+		return false
+	}
+	entries, _, err := req.entries()
+	return err == nil && slices.ContainsFunc(entries, func(e intakeEntry) bool { return e.put })
 }
 
 type intakeEntry struct {

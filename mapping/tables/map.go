@@ -7,6 +7,7 @@ package tables
 import (
 	"cmp"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +44,7 @@ type Unmappable struct {
 	Place  hl7v2.Place
 	Code   string // of the closed list of quarantine reasons
 	Reason string
+	Stack  []byte // where the program failed, when Code is panic
 }
 
 func (e *Unmappable) Error() string { return fmt.Sprintf("%s: %s", e.Place, e.Reason) }
@@ -154,7 +156,7 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	}
 	defer func() {
 		if failure := recover(); failure != nil {
-			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed"}
+			result, err = nil, &Unmappable{Place: at, Code: "panic", Reason: "the mapping of this segment failed", Stack: debug.Stack()}
 		}
 	}()
 	ctx.Tolerance = cmp.Or(ctx.Tolerance, 5*time.Minute)

@@ -20,11 +20,16 @@ type dedup struct {
 type found struct {
 	first uint64   // where the same message stands; 0: nowhere
 	held  bool     // it is in quarantine: this is another try of it
+	again bool     // it is an update that was here before: without effect it is a duplicate
+	other bool     // another content stood under its identity since
 	flags []string // of a message that is processed
 }
 
-// duplicate decides whether a message was here before, and notes it.
-func (w *writing) duplicate(en *entry) (found, error) {
+// duplicate decides whether a message was here before, and notes it. What an
+// update puts in place may have been replaced since, by a Bundle, another
+// source or v2 too, which only the fold knows.
+func (w *writing) duplicate(p *prepared) (found, error) {
+	en := p.entry
 	if en.Type != typeMessage || en.Digest == (digest{}) {
 		return found{}, nil
 	}
@@ -34,15 +39,22 @@ func (w *writing) duplicate(en *entry) (found, error) {
 	}
 	out := found{}
 	other := latest != digest{} && latest != en.Digest
-	if first != 0 && !(en.Format == pipelines.FHIR && other) {
+	if first != 0 {
 		h, err := w.quarantinedNow(first)
-		if err != nil || h == nil {
-			return found{first: first}, err
+		if err != nil {
+			return found{}, err
 		}
-		out.first, out.held = first, true
+		out.first, out.held = first, h != nil
+		out.again, out.other = h == nil, other
+		if h == nil && !p.update {
+			return found{first: first}, nil
+		}
 	}
 	if other && en.Format == pipelines.HL7v2 {
 		out.flags = []string{pipelines.ControlIDReuse}
+	}
+	if out.again { // its place is its first one's, unless it has an effect
+		return out, nil
 	}
 	return out, w.note(en, first)
 }
@@ -89,7 +101,7 @@ func (w *writing) note(en *entry, first uint64) error {
 	if en.Identity != (digest{}) {
 		w.dedup.latest[en.Identity] = en.Digest
 	}
-	if first != 0 && en.Format != pipelines.FHIR {
+	if first != 0 {
 		return nil
 	}
 	w.dedup.seen[en.Digest] = en.pos

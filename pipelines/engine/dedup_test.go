@@ -113,6 +113,76 @@ func TestUpdateBackAndForth(t *testing.T) {
 	}
 }
 
+// patientOf is an invented patient as a FHIR client puts him, alone and in a
+// transaction.
+func patientOf(family string) (meta, body string) {
+	return `{"method":"PUT","type":"Patient","id":"p1"}`,
+		`{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:example:mr","value":"1"}],"name":[{"family":"` + family + `"}]}`
+}
+
+func transactionOf(family string) (meta, body string) {
+	_, patient := patientOf(family)
+	return `{"method":"POST","type":""}`,
+		`{"resourceType":"Bundle","type":"transaction","entry":[{"resource":` + patient + `,"request":{"method":"PUT","url":"Patient/p1"}}]}`
+}
+
+// What an update puts in place is there when it was answered, whatever put
+// another content there in between; sent twice in a row it is a duplicate.
+func TestUpdateAfterAnyOther(t *testing.T) {
+	type way = func(string) (string, string)
+	for name, ways := range map[string][3]way{
+		"put bundle put":       {patientOf, transactionOf, patientOf},
+		"bundle put bundle":    {transactionOf, patientOf, transactionOf},
+		"bundle bundle bundle": {transactionOf, transactionOf, transactionOf},
+	} {
+		for _, filtered := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, filtered), func(t *testing.T) {
+				h := newHouse(t)
+				if filtered {
+					h.filter = newMemory()
+				}
+				h.open().run()
+				for i, family := range []string{"Abbott", "Baker", "Abbott"} {
+					require.Equal(t, pipelines.Published, h.outcome(h.fhir(ways[i](family))).Status)
+				}
+				text, _, err := h.engine.ReadResource(t.Context(), "Patient", "p1")
+				require.NoError(t, err)
+				require.Contains(t, string(text), "Abbott", "what was answered last")
+				require.Equal(t, pipelines.Duplicate, h.outcome(h.fhir(ways[2]("Abbott"))).Status)
+				h.restart()
+				require.Equal(t, pipelines.Duplicate, h.outcome(h.fhir(ways[2]("Abbott"))).Status)
+				require.Equal(t, pipelines.Published, h.outcome(h.fhir(ways[1]("Baker"))).Status)
+			})
+		}
+	}
+}
+
+// A FHIR message in quarantine is tried again by each of its repeats, and is
+// one message in quarantine all the time.
+func TestRepeatOfQuarantinedFHIR(t *testing.T) {
+	for name, way := range map[string]func(string) (string, string){"put": patientOf, "bundle": transactionOf} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.cfg.RecordBytes = 2000
+			h.open().run()
+			meta, body := way(strings.Repeat("x", 3000))
+			first := h.fhir(meta, body)
+			require.Equal(t, pipelines.Quarantined, h.outcome(first).Status)
+			for range 3 {
+				h.outcome(h.fhir(meta, body))
+			}
+			require.Len(t, h.held(), 1)
+			require.Equal(t, 4, h.held()[0].Attempts)
+			h.cfg.RecordBytes = 0
+			h.restart()
+			require.Equal(t, pipelines.Published, h.outcome(h.fhir(meta, body)).Status)
+			require.Empty(t, h.held())
+			require.Equal(t, pipelines.Published, h.outcome(first).Status)
+			require.Equal(t, pipelines.Outcome{Status: pipelines.Duplicate, Of: first}, h.outcome(h.fhir(meta, body)))
+		})
+	}
+}
+
 // A hand is a clock that the test moves.
 type hand struct{ nanos atomic.Int64 }
 

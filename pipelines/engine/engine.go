@@ -257,7 +257,10 @@ func (e *Engine) Wait(ctx context.Context, position uint64) (pipelines.Outcome, 
 			e.waiters[position] = append(e.waiters[position], done)
 		}
 		e.mu.Unlock()
-		if !pending {
+		switch {
+		case e.store.Failed():
+			return pipelines.Outcome{Status: pipelines.Pending}, pipelines.ErrClosed
+		case !pending:
 			return e.settled(position)
 		}
 		select {

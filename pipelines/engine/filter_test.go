@@ -45,3 +45,10 @@ func (m *memory) Remember(_ context.Context, entries []pipelines.FilterEntry) er
 	}
 	return nil
 }
+
+// everything is an early filter that knows every message: it has outlived the
+// data.
+type everything struct{}
+
+func (everything) Lookup(context.Context, [32]byte) (uint64, bool, error)  { return 1, true, nil }
+func (everything) Remember(context.Context, []pipelines.FilterEntry) error { return nil }

@@ -18,24 +18,40 @@ import (
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
-// A failed fsync ends the process with its reason; nothing is answered after
-// it, and the restart has all that was answered before.
-func TestFailedSync(t *testing.T) {
-	h := newHouse(t)
-	disk := h.fs.(*vfs.MemFS)
-	var broken atomic.Bool
-	h.fs = errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+// failing makes fsyncs fail once broken is set; ended hears the reason for
+// which the process would end then.
+func (h *house) failing() (broken *atomic.Bool, ended chan string) {
+	broken, ended = &atomic.Bool{}, make(chan string, 64)
+	h.fs = errorfs.Wrap(h.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if broken.Load() && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo) {
 			return errors.New("the disk is gone")
 		}
 		return nil
 	}))
-	ended := make(chan string, 64)
-	forever := make(chan struct{})
 	h.fatal = func(format string, args ...any) { // as a process that ends: it does not return
 		ended <- fmt.Sprintf(format, args...)
-		<-forever
+		select {}
 	}
+	return broken, ended
+}
+
+// ends waits for the reason.
+func (h *house) ends(ended chan string) {
+	h.t.Helper()
+	select {
+	case reason := <-ended:
+		require.Contains(h.t, reason, "the disk is gone")
+	case <-time.After(patience):
+		require.Fail(h.t, "the process goes on after a failed fsync")
+	}
+}
+
+// A failed fsync ends the process with its reason; nothing is answered after
+// it, and the restart has all that was answered before.
+func TestFailedSync(t *testing.T) {
+	h := newHouse(t)
+	disk := h.fs.(*vfs.MemFS)
+	broken, ended := h.failing()
 	h.open()
 	for n := range 20 {
 		h.send(adt(fmt.Sprintf("C%d", n), "4100001", fmt.Sprintf("Name%d", n)))
@@ -51,12 +67,7 @@ func TestFailedSync(t *testing.T) {
 			}
 		}()
 	}
-	select {
-	case reason := <-ended:
-		require.Contains(t, reason, "the disk is gone")
-	case <-time.After(patience):
-		require.Fail(t, "the process goes on after a failed fsync")
-	}
+	h.ends(ended)
 	require.Zero(t, answered.Load(), "answered after a failed fsync")
 	h.fs, h.fatal = disk.CrashClone(vfs.CrashCloneCfg{}), newHouse(t).fatal
 	h.open().run()
@@ -70,6 +81,91 @@ func TestFailedSync(t *testing.T) {
 	}))
 	require.Equal(t, 20, have)
 	require.Zero(t, answered.Load())
+}
+
+// The fsync of a processing batch fails, not the journal's: it ends the process
+// as well, and meanwhile nothing is answered from what is on disk already, nor
+// an outcome told.
+func TestFailedSyncOfBatch(t *testing.T) {
+	h := newHouse(t)
+	filter := newMemory()
+	h.filter = filter
+	broken, ended := h.failing()
+	var armed atomic.Bool
+	h.cfg.Failpoint = func(name string) {
+		if name == "before-commit" && armed.Load() {
+			broken.Store(true)
+		}
+	}
+	h.open()
+	go func() { _ = h.engine.Run(context.Background()) }()
+	first := adt("C0", "4100001", "Abbott")
+	at := h.send(first)
+	h.drained()
+	require.Eventually(t, func() bool { r, err := h.accept(first); return err == nil && r.Duplicate }, patience, time.Millisecond)
+	armed.Store(true)
+	second := adt("C1", "4100001", "Baker")
+	h.send(second) // its own fsync is good
+	h.ends(ended)
+	for _, raw := range [][]byte{first, second, adt("C2", "4100001", "Cole")} {
+		_, err := h.accept(raw)
+		require.ErrorIs(t, err, pipelines.ErrClosed, "answered after a failed fsync")
+	}
+	_, err := h.engine.Wait(t.Context(), at)
+	require.ErrorIs(t, err, pipelines.ErrClosed)
+}
+
+// What the disk has not taken yet is not processed, listed or known, although
+// Pebble shows it: sent again it waits for the same disk, and is answered only
+// when a power cut cannot take it any more.
+func TestNothingBeforeTheDisk(t *testing.T) {
+	h := newHouse(t)
+	h.filter = everything{}
+	var standing atomic.Bool
+	disk := make(chan struct{})
+	h.fs = errorfs.Wrap(h.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if standing.Load() && op.Kind == errorfs.OpFileSyncData {
+			<-disk
+		}
+		return nil
+	}))
+	var preparing atomic.Bool
+	prepared, began := make(chan struct{}), make(chan struct{}, 64)
+	h.cfg.Settings = nil // no ticks
+	h.cfg.Failpoint = func(name string) {
+		if name == "prepare" && preparing.Load() {
+			began <- struct{}{}
+			<-prepared
+		}
+	}
+	h.open().run()
+	h.send(adt("C0", "4100001", "Abbott"))
+	h.drained()
+	preparing.Store(true)
+	h.send(adt("A1", "4100003", "Cole"))
+	<-began
+	last := h.send(adt("A2", "4100003", "Dorn")) // on disk, to be read
+	standing.Store(true)
+	answered := make(chan error, 2)
+	send := func() { _, err := h.accept(adt("C1", "4100002", "Baker")); answered <- err }
+	go send()
+	early := func() bool { return len(answered) > 0 }
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "it is in Pebble, not on disk")
+	preparing.Store(false)
+	close(prepared)
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "the processing has read all that it takes")
+	go send()
+	require.Never(t, early, 100*time.Millisecond, time.Millisecond, "answered before the fsync")
+	require.NoError(t, h.engine.Journal(0, func(f *engine.Fate) error { require.LessOrEqual(t, f.Sequence, last); return nil }))
+	shown, _, err := h.engine.Show(last + 1)
+	require.NoError(t, err)
+	require.Nil(t, shown)
+	require.GreaterOrEqual(t, h.metric("liaison_journal_pending"), 0.0)
+	require.LessOrEqual(t, h.metric("liaison_journal_pending"), 2.0)
+	close(disk)
+	require.NoError(t, <-answered)
+	require.NoError(t, <-answered)
+	h.drained()
 }
 
 // Below the watermark nothing is taken; above it goes on by itself.

@@ -111,6 +111,9 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 	if pos, ok := e.known(ctx, id, m.Received); ok {
 		e.metrics.received.WithLabelValues(m.Source).Inc()
 		e.metrics.duplicates.Inc()
+		if e.store.Failed() {
+			return pipelines.Receipt{}, pipelines.ErrClosed
+		}
 		return pipelines.Receipt{Position: pos, Duplicate: true}, nil
 	}
 	sum := sha256.Sum256(m.Raw)
@@ -143,8 +146,8 @@ func (e *Engine) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Re
 type identity struct {
 	digest digest // of who sent it, its id, and its content
 	alone  digest // of who sent it and its id; zero without an id
-	// update: FHIR's PUT. The same content counts again once another was put in
-	// its place, so only the index in the journal's order can tell.
+	// update: FHIR's PUT, alone or in a Bundle. The same content counts again
+	// once another was put in its place, so only the fold can tell.
 	update bool
 }
 
@@ -204,8 +207,12 @@ func identifyFHIR(m *pipelines.Message) identity {
 	content := sha256.Sum256(m.Raw)
 	id := identity{digest: digestOf([]byte(m.Source), m.Meta, content[:])}
 	var request records.FHIRRequest
-	if json.Unmarshal(m.Meta, &request) == nil && request.Method == http.MethodPut {
-		id.alone, id.update = digestOf([]byte(m.Source), m.Meta), true
+	if json.Unmarshal(m.Meta, &request) != nil {
+		return id
+	}
+	request.Body = m.Raw
+	if id.update = request.Updates(); request.Method == http.MethodPut {
+		id.alone = digestOf([]byte(m.Source), m.Meta)
 	}
 	return id
 }
@@ -238,7 +245,7 @@ func (e *Engine) known(ctx context.Context, id identity, received time.Time) (ui
 		return 0, false
 	}
 	first, ok, err := e.store.Seen(id.digest)
-	if err != nil || !ok || !e.counts(first, received) {
+	if err != nil || !ok || first.Position > e.store.Tail() || !e.counts(first, received) {
 		return 0, false
 	}
 	held, err := e.store.Held(first.Position)

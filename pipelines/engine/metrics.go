@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) *metrics {
 	}
 	gauge("liaison_journal_pending", "Accepted messages without an outcome.", func() float64 {
 		tail, checkpoint, _, _ := e.Progress()
-		return float64(tail - checkpoint)
+		return float64(tail) - float64(checkpoint)
 	})
 	gauge("liaison_outbox_pending", "Events that are not on Kafka yet.", func() float64 {
 		_, _, event, published := e.Progress()

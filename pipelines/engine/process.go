@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sort"
 	"strings"
 	"sync"
@@ -30,7 +31,9 @@ type prepared struct {
 	mapper  *tables.Mapper
 	problem *problem
 	head    hl7v2.Header
-	gated   bool // the gate found something
+	gated   bool   // the gate found something
+	stack   []byte // of a panic while mapping
+	update  bool   // FHIR: it puts a resource in the place of what is held
 }
 
 // A problem is why a message goes to quarantine.
@@ -55,13 +58,18 @@ const (
 // are on their way to the disk.
 func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	ready := make(chan []*prepared)
 	e.written = make(chan written, mostWritten)
 	group.Go(func() error {
 		var err error
 		for w := range e.written { // to the end, so that the folding never waits for nobody
-			if err == nil {
-				err = e.happen(w)
+			if err != nil {
+				continue
+			}
+			if err = e.happen(w); err != nil {
+				end() // nothing more is read
 			}
 		}
 		return err
@@ -176,11 +184,18 @@ func (e *Engine) worker(entries <-chan work) {
 	}
 }
 
+// panicked tells where the program failed. What it failed with is not told: it
+// may hold a patient's data.
+func (e *Engine) panicked(doing string, pos uint64, stack []byte) {
+	e.cfg.Log.Error("a fault in Liaison, kept to one message", "doing", doing, "journal", pos, "stack", string(stack))
+}
+
 // prepare turns one entry into a change, or into a problem. A panic is a
 // problem of this message alone.
 func (e *Engine) prepare(p *prepared) {
 	defer func() {
 		if failure := recover(); failure != nil {
+			e.panicked("prepare", p.entry.pos, debug.Stack())
 			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
 		}
 	}()
@@ -214,6 +229,9 @@ func (e *Engine) prepare(p *prepared) {
 		return
 	}
 	pipeline.prepareV2(p, en)
+	if len(p.stack) > 0 {
+		e.panicked("map", p.entry.pos, p.stack)
+	}
 }
 
 func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
@@ -238,7 +256,7 @@ func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
 		p.problem = &problem{Reason: pipelines.Unmappable, Text: err.Error()}
 		var un *tables.Unmappable
 		if errors.As(err, &un) {
-			p.problem = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}
+			p.problem, p.stack = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}, un.Stack
 		}
 		return
 	}
@@ -272,7 +290,7 @@ func (e *Engine) prepareFHIR(p *prepared, en *entry) {
 		p.problem = &problem{Reason: pipelines.InvalidFHIR, Text: err.Error()}
 		return
 	}
-	p.change = change
+	p.change, p.update = change, req.Updates()
 	p.head = hl7v2.Header{Code: change.Origin.Message}
 }
 
@@ -458,13 +476,12 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 	if p.gated {
 		w.metrics.gate.WithLabelValues(p.target.Source).Inc()
 	}
-	found, err := w.duplicate(en)
+	found, err := w.duplicate(p)
 	if err != nil {
 		return nil, err
 	}
-	if found.first != 0 && !found.held {
-		w.metrics.duplicates.Inc()
-		return nil, w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: found.first})
+	if found.first != 0 && !found.held && !found.again {
+		return nil, w.repeated(en, found)
 	}
 	if p.problem != nil {
 		return nil, w.quarantine(p, found)
@@ -475,7 +492,7 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 		if p.problem = w.reason(err); p.problem == nil {
 			return nil, err
 		}
-		return nil, w.quarantine(p, found)
+		return nil, errors.Join(w.renew(en, &found), w.quarantine(p, found))
 	}
 	ids, err := w.apply(effects, p.target.received())
 	if err != nil {
@@ -485,12 +502,34 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 	if len(ids) == 0 {
 		o.Status = pipelines.Unchanged
 	}
+	if found.again && !found.other && len(ids) == 0 {
+		return effects.Continuation, w.repeated(en, found)
+	}
+	if err := w.renew(en, &found); err != nil {
+		return nil, err
+	}
 	if of := cmp.Or(en.Of, found.first); of != 0 { // out of quarantine
 		if err := errors.Join(w.release(of, o), w.edited(en, p.target)); err != nil {
 			return nil, err
 		}
 	}
 	return effects.Continuation, w.outcome(en.pos, o)
+}
+
+// repeated gives a message that was here before its outcome.
+func (w *writing) repeated(en *entry, f found) error {
+	w.metrics.duplicates.Inc()
+	return w.outcome(en.pos, pipelines.Outcome{Status: pipelines.Duplicate, Of: f.first})
+}
+
+// renew gives an update that was here before and has an effect its place in the
+// index: it is the first one of its repeats from now on.
+func (w *writing) renew(en *entry, f *found) error {
+	if !f.again {
+		return nil
+	}
+	f.first, f.again = 0, false
+	return w.note(en, 0)
 }
 
 // reason says why a fold failed; nil when it was the store, which is not the
@@ -518,6 +557,7 @@ func (*foldError) Error() string { return "the message could not be folded" }
 func (w *writing) isolated(do func() (*records.Effects, error)) (effects *records.Effects, err error) {
 	defer func() {
 		if failure := recover(); failure != nil {
+			w.panicked("fold", 0, debug.Stack())
 			effects, err = nil, &foldError{}
 		}
 	}()

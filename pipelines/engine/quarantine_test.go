@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -107,6 +109,8 @@ func TestPanicIsKeptToItsMessage(t *testing.T) {
 	for _, where := range []string{"prepare", "fold"} {
 		t.Run(where, func(t *testing.T) {
 			h := newHouse(t)
+			var said bytes.Buffer
+			h.cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
 			var calls atomic.Int64
 			h.cfg.Failpoint = func(name string) {
 				if name == where && calls.Add(1) == 3 {
@@ -131,6 +135,9 @@ func TestPanicIsKeptToItsMessage(t *testing.T) {
 			again, err := h.engine.Retry(at[2], nil, "somebody")
 			require.NoError(t, err)
 			require.Equal(t, pipelines.Published, h.outcome(again).Status)
+			h.stop()
+			require.Contains(t, said.String(), "quarantine_test.go", "the log says where")
+			require.NotContains(t, said.String(), "Secret")
 		})
 	}
 	t.Run("gate", func(t *testing.T) {

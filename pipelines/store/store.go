@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -46,9 +45,12 @@ type Options struct {
 	FS       FS // nil: the disk
 	ReadOnly bool
 	Cache    int64 // bytes of blocks and memory tables kept in memory; 0: 96 MiB
-	// Fatal ends the process: a write to the log failed, so nothing may be
-	// answered any more. It must not return.
+	// Fatal ends the process: an fsync or a write to the log failed, so nothing
+	// may be answered any more. It must not return.
 	Fatal func(format string, args ...any)
+	// Report hears what failed in the background and is tried again, at most
+	// once a minute, without keys and values; nil: nobody.
+	Report func(text string)
 }
 
 // A Store is one partition's state.
@@ -66,7 +68,7 @@ type Store struct {
 	first    atomic.Uint64 // position of the oldest journal entry that is kept
 	appended uint64        // bytes ever put into the journal, owned by the committer
 	size     atomic.Int64  // bytes that the journal holds
-	fatal    func(format string, args ...any)
+	trouble  *trouble
 }
 
 type appendRequest struct {
@@ -75,29 +77,20 @@ type appendRequest struct {
 	err   chan error
 }
 
-type logger struct{ fatal func(string, ...any) }
-
-func (logger) Infof(string, ...any)  {}
-func (logger) Errorf(string, ...any) {}
-
-// Fatalf is what Pebble calls when its log cannot be written.
-func (l logger) Fatalf(format string, args ...any) {
-	if l.fatal != nil {
-		l.fatal(format, args...)
-	}
-	fmt.Fprintf(os.Stderr, "liaison: the store cannot be written: "+format+"\n", args...)
-	os.Exit(1)
-}
-
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
 	size := cmp.Or(o.Cache, 96<<20)
 	cache := pebble.NewCache(size) // the memory tables are taken off it
 	defer cache.Unref()
+	trouble := &trouble{fatal: o.Fatal, report: o.Report}
 	options := &pebble.Options{
-		FS: o.FS, ReadOnly: o.ReadOnly, Logger: logger{o.Fatal}, Cache: cache, MemTableSize: uint64(size / 6),
+		FS: &disk{FS: cmp.Or(o.FS, vfs.Default), trouble: trouble}, EventListener: trouble.listener(), Logger: trouble,
+		ReadOnly: o.ReadOnly, Cache: cache, MemTableSize: uint64(size / 6),
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
+	}
+	if o.FS == nil {
+		options.WithFSDefaults() // notes when the disk is slow
 	}
 	// Messages, events and resources are written once and seldom read: they are
 	// kept beside the tree, which stays small enough to be remembered.
@@ -113,7 +106,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
-	s := &Store{db: db, fatal: options.Logger.Fatalf, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
+	s := &Store{db: db, trouble: trouble, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
 	if s.last, err = s.lastNumber(spaceJournal); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -191,12 +184,28 @@ func (s *Store) Number(name string) (uint64, error) { return s.number(name) }
 // was said before.
 func (s *Store) SetFull(full bool) (before bool) { return s.full.Swap(full) }
 
+// Failed says that an fsync, or a write to the log, has failed: the process
+// ends, and until it has ended nothing may be answered positively, what is on
+// disk neither.
+func (s *Store) Failed() bool { return s.trouble.failed.Load() }
+
 // Append puts an entry behind the journal and returns when it is on disk. Many
 // callers share one fsync.
 func (s *Store) Append(entry []byte) (uint64, error) {
-	if s.full.Load() {
+	switch {
+	case s.Failed():
+		return 0, pipelines.ErrClosed
+	case s.full.Load():
 		return 0, pipelines.ErrFull
 	}
+	pos, err := s.append(entry)
+	if err == nil && s.Failed() {
+		return 0, pipelines.ErrClosed
+	}
+	return pos, err
+}
+
+func (s *Store) append(entry []byte) (uint64, error) {
 	r := &appendRequest{entry: entry, err: make(chan error, 1)}
 	select {
 	case s.appends <- r:
@@ -282,7 +291,7 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	}
 }
 
-// Tail is the last position in the journal.
+// Tail is the last position in the journal that is on disk.
 func (s *Store) Tail() uint64 { return s.tail.Load() }
 
 // Grown gives a channel that closes when the journal grows.
@@ -293,9 +302,16 @@ func (s *Store) Grown() <-chan struct{} {
 }
 
 // Entries visits journal entries from a position on, until visit says stop. The
-// bytes are valid during the visit only.
+// bytes are valid during the visit only. What is readable in Pebble but not on
+// disk yet is not visited: a power cut would take it away.
 func (s *Store) Entries(from uint64, visit func(pos uint64, entry []byte) (bool, error)) error {
-	return s.scan(spaceJournal, from, visit)
+	tail := s.Tail()
+	return s.scan(spaceJournal, from, func(pos uint64, entry []byte) (bool, error) {
+		if pos > tail {
+			return false, nil
+		}
+		return visit(pos, entry)
+	})
 }
 
 // Outbox visits events from a number on.
@@ -323,8 +339,13 @@ func (s *Store) scan(space byte, from uint64, visit func(uint64, []byte) (bool, 
 	return it.Error()
 }
 
-// Entry reads one journal entry, nil where there is none.
-func (s *Store) Entry(pos uint64) ([]byte, error) { return s.get(key(spaceJournal, pos)) }
+// Entry reads one journal entry, nil where there is none on disk.
+func (s *Store) Entry(pos uint64) ([]byte, error) {
+	if pos > s.Tail() {
+		return nil, nil
+	}
+	return s.get(key(spaceJournal, pos))
+}
 
 // Outcome reads a message's outcome; false while it has none.
 func (s *Store) Outcome(pos uint64) (pipelines.Outcome, bool, error) {
@@ -460,7 +481,7 @@ func (b *Batch) Apply() (durable func() error, err error) {
 	return func() error {
 		err := b.b.SyncWait()
 		if err != nil {
-			b.s.fatal("commit: %v", err)
+			b.s.trouble.end("commit: %v", err)
 		}
 		if err = errors.Join(err, b.b.Close()); err != nil {
 			return fmt.Errorf("commit: %w", err)

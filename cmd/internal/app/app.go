@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal, FS: seams.FS})
+	data, err := store.Open(cfg.Data, store.Options{Fatal: a.fatal, Report: func(text string) { log.Error("store", "error", text) }, FS: seams.FS})
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s (is another Liaison using it?): %w", cfg.Data, err)
 	}
@@ -216,6 +216,9 @@ func Topics(cfg *config.Config) []kafka.Topic {
 		t := kafka.Topic{
 			Name: name, Partitions: k.Partitions, Replication: int(k.Replicas), Retention: k.Retention, MaxMessageBytes: int(k.RecordBytes),
 		}
+		if k.Replicas >= 3 { // one of three may be away, and what is acknowledged stands on two
+			t.MinInSync = 2
+		}
 		if len(k.Brokers) == 0 {
 			t.RetentionBytes = int64(k.MaxBytes) / int64(len(records.Topics())) / int64(k.Partitions)
 		}
@@ -323,6 +326,7 @@ func (a *App) Run(ctx context.Context) error {
 	for _, s := range a.sources {
 		group.Go(func() error { return s.Run(gctx, a.watch) })
 	}
+	group.Go(func() error { return a.lookAtTopics(gctx) })
 	a.ops.ready.Store(true)
 	go a.ops.serve()
 	sourcesDone := make(chan error, 1)
@@ -345,6 +349,24 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	_, _, event, published := a.engine.Progress()
 	a.log.Info("stopped", "events_waiting_for_kafka", event-published)
+	return errors.Join(errs...)
+}
+
+// lookAtTopics tells where the topics are other than configured, once Kafka
+// answers. Topics of a cluster that take less than the largest record end the
+// program: such a record would hold up all that is behind it.
+func (a *App) lookAtTopics(ctx context.Context) error {
+	deviations, err := a.kafka.Ensure(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // publishing meets the same, and says so
+	}
+	var errs []error
+	for _, d := range deviations {
+		a.log.Error("a topic is not as it is configured", "topic", d.Topic, "setting", d.Setting, "is", d.Have, "configured", d.Want)
+		if d.Smaller() && len(a.cfg.Kafka.Brokers) > 0 {
+			errs = append(errs, fmt.Errorf("kafka: %s: raise it, or lower kafka.record_bytes", d))
+		}
+	}
 	return errors.Join(errs...)
 }
 

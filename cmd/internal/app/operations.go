@@ -15,11 +15,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
@@ -31,7 +33,15 @@ type operations struct {
 	server   *http.Server
 	listener net.Listener
 	ready    atomic.Bool
+	work     sync.WaitGroup // requests being answered
 }
+
+// The bounds of the operations' server.
+const (
+	operationsConnections = 64
+	operationsWrite       = 30 * time.Second // for a caller to take a part of an answer
+	operationsDrain       = 2 * time.Second
+)
 
 func (a *App) listenOperations(ctx context.Context, reg *prometheus.Registry) (*operations, error) {
 	cfg := &a.cfg.Operations
@@ -48,6 +58,7 @@ func (a *App) listenOperations(ctx context.Context, reg *prometheus.Registry) (*
 	if err != nil {
 		return nil, fmt.Errorf("operations: listen: %w", err)
 	}
+	l = netutil.LimitListener(l, operationsConnections)
 	if t != nil {
 		l = tls.NewListener(l, t)
 	}
@@ -63,7 +74,7 @@ func (a *App) listenOperations(ctx context.Context, reg *prometheus.Registry) (*
 	})
 	mux.Handle("GET /metrics", guarded(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), tokens))
 	mux.Handle("/", guarded(Operator(a.engine), tokens))
-	o.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}
+	o.server = &http.Server{Handler: o.bounded(mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}
 	return o, nil
 }
 
@@ -72,15 +83,45 @@ func (o *operations) addr() string { return o.listener.Addr().String() }
 func (o *operations) serve() { _ = o.server.Serve(o.listener) }
 
 func (o *operations) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), operationsDrain)
 	defer cancel()
 	err := o.server.Shutdown(ctx)
 	_ = o.listener.Close()
+	if errors.Is(err, context.DeadlineExceeded) { // a slow caller loses his answer
+		err = o.server.Close()
+	}
+	o.work.Wait() // nothing reads the store any more
 	if err != nil {
 		return fmt.Errorf("operations: %w", err)
 	}
 	return nil
 }
+
+// bounded counts the requests and bounds the time for which a caller may take
+// nothing of an answer, however long that is.
+func (o *operations) bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.work.Add(1)
+		defer o.work.Done()
+		next.ServeHTTP(&timedWriter{ResponseWriter: w, control: http.NewResponseController(w)}, r)
+	})
+}
+
+// A timedWriter gives each part of an answer its time.
+type timedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (w *timedWriter) Write(b []byte) (int, error) {
+	if err := w.control.SetWriteDeadline(time.Now().Add(operationsWrite)); err != nil {
+		return 0, fmt.Errorf("answer: %w", err)
+	}
+	return w.ResponseWriter.Write(b) //nolint:wrapcheck // the server's own error
+}
+
+// Unwrap is for http.ResponseController.
+func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // guarded asks for one of the tokens, where there are any. A caller with a
 // client certificate was checked by TLS.

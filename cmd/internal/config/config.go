@@ -33,6 +33,7 @@ type Config struct {
 type Kafka struct {
 	Brokers     []string      `yaml:"brokers"`
 	TLS         *ClientTLS    `yaml:"tls"`
+	Insecure    bool          `yaml:"insecure"` // brokers beyond loopback without TLS
 	SASL        *SASL         `yaml:"sasl"`
 	Listen      string        `yaml:"listen"`       // embedded
 	MaxBytes    Bytes         `yaml:"max_bytes"`    // embedded: of all topics together
@@ -56,6 +57,7 @@ type Redis struct {
 	Username     string        `yaml:"username"`
 	PasswordFile string        `yaml:"password_file"`
 	TLS          *ClientTLS    `yaml:"tls"`
+	Insecure     bool          `yaml:"insecure"` // an address beyond loopback without TLS
 	Database     int           `yaml:"database"`
 	Window       time.Duration `yaml:"window"` // how long a message counts once
 }

@@ -41,7 +41,9 @@ func TestMistakes(t *testing.T) {
 		{"the sample", "gate: {outbound: sample, sample: 0}\n", "1:34: "},
 		{"the log", "log_level: loud\n", "1:12: "},
 		{"compression", "kafka: {compression: zip}\n", "1:22: "},
-		{"the mechanism", "kafka: {brokers: [\"k:1\"], sasl: {mechanism: GSSAPI}}\n", "1:45: "},
+		{"the mechanism", "kafka: {brokers: [\"localhost:1\"], sasl: {mechanism: GSSAPI}}\n", "1:53: "},
+		{"brokers beyond loopback without TLS", "kafka: {brokers: [\"k:1\"], sasl: {mechanism: PLAIN}}\n", "1:19: beyond loopback a connection needs tls"},
+		{"Redis beyond loopback without TLS", "redis: {address: \"r:1\"}\n", "1:18: beyond loopback a connection needs tls"},
 		{"a broker without port", "kafka: {brokers: [kafka1]}\n", `1:19: "kafka1" is no address`},
 		{"the embedded broker for everybody", "kafka: {listen: \":9092\"}\n", "loopback only"},
 		{"no partitions", "kafka: {partitions: 0}\n", "1:21: 0 is not between 1 and 1000"},
@@ -73,13 +75,13 @@ func TestFiles(t *testing.T) {
 	file := filepath.Join(dir, "liaison.yaml")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600))
 	for text, want := range map[string]string{
-		"operations: {token_file: gone}\n":                                                                              ":1:26: open ",
-		"operations: {token_file: empty}\n":                                                                             ":1:26: there is nothing in ",
-		"redis: {address: \"r:1\", password_file: gone}\n":                                                              ":1:40: open ",
-		"kafka: {brokers: [\"k:1\"], tls: {ca: empty}}\n":                                                               "no certificate in the file",
-		"sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", token_file: empty}}\n":                                 ":2:57: there is nothing in ",
-		"sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", tls: {certificate: gone.pem, key: gone.key}}}\n":       "tls certificate: open ",
-		"kafka: {brokers: [\"k:1\"], sasl: {mechanism: PLAIN, username: u, password_file: gone}, record_bytes: 8MiB}\n": ":1:80: open ",
+		"operations: {token_file: gone}\n":                                                                                      ":1:26: open ",
+		"operations: {token_file: empty}\n":                                                                                     ":1:26: there is nothing in ",
+		"redis: {address: \"localhost:1\", password_file: gone}\n":                                                              ":1:48: open ",
+		"kafka: {brokers: [\"k:1\"], tls: {ca: empty}}\n":                                                                       "no certificate in the file",
+		"sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", token_file: empty}}\n":                                         ":2:57: there is nothing in ",
+		"sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", tls: {certificate: gone.pem, key: gone.key}}}\n":               "tls certificate: open ",
+		"kafka: {brokers: [\"localhost:1\"], sasl: {mechanism: PLAIN, username: u, password_file: gone}, record_bytes: 8MiB}\n": ":1:88: open ",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		_, err := config.Load(file)

@@ -203,7 +203,20 @@ func (k *check) all() {
 	for i, b := range c.Kafka.Brokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || host == "" {
 			k.fail(fmt.Sprintf("$.kafka.brokers[%d]", i), "%q is no address such as kafka1.example.org:9093", b)
+			continue
 		}
+		k.client(fmt.Sprintf("$.kafka.brokers[%d]", i), b, c.Kafka.TLS, c.Kafka.Insecure)
+	}
+	if c.Redis.Address != "" {
+		k.client("$.redis.address", c.Redis.Address, c.Redis.TLS, c.Redis.Insecure)
+	}
+}
+
+// client holds to the rule for what Liaison connects to: beyond loopback TLS,
+// or insecure by name, for records and passwords go there.
+func (k *check) client(at, address string, t *ClientTLS, insecure bool) {
+	if t == nil && !insecure && !loopback(address) {
+		k.fail(at, "beyond loopback a connection needs tls, or insecure: true")
 	}
 }
 

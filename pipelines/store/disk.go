@@ -1,0 +1,160 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/redact"
+)
+
+// A disk is the file system as the store uses it. What an fsync could not write
+// may be lost although the next one succeeds, so the first that fails ends the
+// process, whichever file it was of: it is noted before anybody who waits for
+// it goes on.
+type disk struct {
+	vfs.FS
+	trouble *trouble
+}
+
+func (d *disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err //nolint:wrapcheck // as the file system said it
+	}
+	return &file{File: f, name: path.Base(name), trouble: d.trouble}, nil
+}
+
+// Create implements vfs.FS.
+func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.Create(name, category)
+	return d.guard(f, name, err)
+}
+
+// OpenReadWrite implements vfs.FS.
+func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.OpenReadWrite(name, category, opts...)
+	return d.guard(f, name, err)
+}
+
+// OpenDir implements vfs.FS.
+func (d *disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	return d.guard(f, name, err)
+}
+
+// ReuseForWrite implements vfs.FS.
+func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.ReuseForWrite(old, name, category)
+	return d.guard(f, name, err)
+}
+
+// Unwrap implements vfs.FS.
+func (d *disk) Unwrap() vfs.FS { return d.FS }
+
+// A file is one that is written, or a directory.
+type file struct {
+	vfs.File
+	name    string
+	trouble *trouble
+}
+
+func (f *file) synced(err error) error {
+	if err != nil {
+		f.trouble.end("fsync of %s: %v", f.name, err)
+	}
+	return err
+}
+
+// Sync implements vfs.File.
+func (f *file) Sync() error { return f.synced(f.File.Sync()) }
+
+// SyncData implements vfs.File.
+func (f *file) SyncData() error { return f.synced(f.File.SyncData()) }
+
+// SyncTo implements vfs.File.
+func (f *file) SyncTo(length int64) (bool, error) {
+	full, err := f.File.SyncTo(length)
+	return full, f.synced(err)
+}
+
+// Write implements vfs.File.
+func (f *file) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err != nil && strings.HasSuffix(f.name, ".blob") { // Pebble cannot give such a file up
+		f.trouble.end("write of %s: %v", f.name, err)
+	}
+	return n, err //nolint:wrapcheck // as the file system said it
+}
+
+// A trouble is what the disk, or Pebble in the background, has met.
+type trouble struct {
+	failed atomic.Bool // nothing may be answered any more
+	fatal  func(format string, args ...any)
+	report func(text string)
+	mu     sync.Mutex
+	told   time.Time
+}
+
+// end ends the process.
+func (t *trouble) end(format string, args ...any) {
+	t.failed.Store(true)
+	if t.fatal != nil {
+		t.fatal(format, args...)
+	}
+	fmt.Fprintf(os.Stderr, "liaison: the store cannot be written: "+format+"\n", args...)
+	os.Exit(1)
+}
+
+// tell reports what is tried again, now and then.
+func (t *trouble) tell(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.report == nil || time.Since(t.told) < time.Minute {
+		return
+	}
+	t.told = time.Now()
+	t.report(text)
+}
+
+// background takes what failed while Pebble rewrote tables. What wants room
+// finds it later; any other failure would only be repeated, until no append
+// finds room in memory.
+func (t *trouble) background(err error) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		t.tell("the disk is full; tables are written again: " + plain("%v", err))
+		return
+	}
+	t.end("%s", "tables: "+plain("%v", err))
+}
+
+func (t *trouble) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: t.background,
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			t.end("%s", path.Base(i.Path)+" is damaged: "+plain("%v", i.Details))
+		},
+		DiskSlow: func(i pebble.DiskSlowInfo) { t.tell(plain("%v", i)) },
+	}
+}
+
+// plain formats without keys and values: they may be a patient's.
+func plain(format string, args ...any) string {
+	return redact.Sprintf(format, args...).Redact().StripMarkers()
+}
+
+// Infof implements pebble.Logger.
+func (t *trouble) Infof(string, ...any) {}
+
+// Errorf implements pebble.Logger.
+func (t *trouble) Errorf(format string, args ...any) { t.tell(plain(format, args...)) }
+
+// Fatalf implements pebble.Logger.
+func (t *trouble) Fatalf(format string, args ...any) { t.end("%s", plain(format, args...)) }

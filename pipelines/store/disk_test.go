@@ -1,0 +1,150 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/liaison-health/liaison/pipelines"
+	"github.com/liaison-health/liaison/pipelines/store"
+)
+
+const patience = 20 * time.Second
+
+// A badDisk fails at operations of a kind on files of a name, when told.
+type badDisk struct {
+	broken   atomic.Bool
+	failed   atomic.Int64
+	ended    chan string // the reason for which the process would end
+	reported chan string
+}
+
+func (d *badDisk) open(t *testing.T, name string, failure error, kinds ...errorfs.OpKind) *store.Store {
+	t.Helper()
+	d.ended, d.reported = make(chan string, 64), make(chan string, 64)
+	fs := errorfs.Wrap(vfs.NewCrashableMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !d.broken.Load() || !strings.Contains(op.Path, name) {
+			return nil
+		}
+		for _, kind := range kinds {
+			if op.Kind == kind {
+				d.failed.Add(1)
+				return failure
+			}
+		}
+		return nil
+	}))
+	s, err := store.Open("data", store.Options{
+		FS: fs, Cache: 6 << 20, Report: func(text string) { d.reported <- text },
+		Fatal: func(format string, args ...any) { // as a process that ends: it does not return
+			d.ended <- fmt.Sprintf(format, args...)
+			select {}
+		},
+	})
+	require.NoError(t, err)
+	return s
+}
+
+func (d *badDisk) ends(t *testing.T, reason string) {
+	t.Helper()
+	select {
+	case text := <-d.ended:
+		require.Contains(t, text, reason)
+	case <-time.After(patience):
+		require.Fail(t, "the process goes on", "%d failures", d.failed.Load())
+	}
+}
+
+// noise is an entry that does not compress.
+func noise(size int) []byte {
+	out := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(out)
+	return out
+}
+
+// Whichever file the fsync that fails is of, the process ends with the reason,
+// and nothing is appended from then on.
+func TestFailedSync(t *testing.T) {
+	sync := []errorfs.OpKind{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo}
+	for _, name := range []string{".log", ".sst", ".blob", "MANIFEST"} {
+		t.Run(name, func(t *testing.T) {
+			d := &badDisk{}
+			s := d.open(t, name, errors.New("the disk is gone"), sync...)
+			d.broken.Store(true)
+			go func() {
+				for {
+					if _, err := s.Append(noise(100 << 10)); err != nil {
+						return
+					}
+				}
+			}()
+			d.ends(t, "the disk is gone")
+			_, err := s.Append([]byte("x"))
+			require.ErrorIs(t, err, pipelines.ErrClosed)
+			require.True(t, s.Failed())
+		})
+	}
+}
+
+// An fsync that fails behind a batch which nobody waits for ends the process as
+// well, whether or not another append follows.
+func TestFailedSyncOfApplied(t *testing.T) {
+	d := &badDisk{}
+	s := d.open(t, ".log", errors.New("the disk is gone"), errorfs.OpFileSync, errorfs.OpFileSyncData)
+	b := s.NewBatch()
+	require.NoError(t, b.Number("checkpoint", 1))
+	d.broken.Store(true)
+	_, err := b.Apply()
+	require.NoError(t, err)
+	d.ends(t, "the disk is gone")
+	require.True(t, s.Failed())
+}
+
+// Tables that cannot be written end the process, but for want of room: then
+// they are written again, which is told once, until there is room.
+func TestFailedWriteOfTables(t *testing.T) {
+	fill := func(s *store.Store) (appended *atomic.Int64) {
+		appended = &atomic.Int64{}
+		go func() {
+			for appended.Load() < 100 {
+				if _, err := s.Append(noise(100 << 10)); err != nil {
+					return
+				}
+				appended.Add(1)
+			}
+		}()
+		return appended
+	}
+	for _, name := range []string{".sst", ".blob"} {
+		t.Run(name, func(t *testing.T) {
+			d := &badDisk{}
+			s := d.open(t, name, syscall.EIO, errorfs.OpFileWrite)
+			d.broken.Store(true)
+			fill(s)
+			d.ends(t, "input/output error")
+		})
+	}
+	t.Run("full", func(t *testing.T) {
+		d := &badDisk{}
+		s := d.open(t, ".sst", syscall.ENOSPC, errorfs.OpCreate)
+		d.broken.Store(true)
+		appended := fill(s)
+		require.Eventually(t, func() bool { return d.failed.Load() > 3 }, patience, time.Millisecond)
+		require.Contains(t, <-d.reported, "the disk is full")
+		require.Empty(t, d.reported)
+		d.broken.Store(false)
+		require.Eventually(t, func() bool { return appended.Load() == 100 }, patience, time.Millisecond)
+		require.Empty(t, d.ended)
+		require.False(t, s.Failed())
+		require.NoError(t, s.Close())
+	})
+}
