@@ -25,8 +25,14 @@ const (
 	Coverage    Kind = "coverage"
 	Account     Kind = "account"
 
-	Location Kind = "location" // a bed, a room, a ward
-	Allergy  Kind = "allergy"
+	Location        Kind = "location" // a bed, a room, a ward
+	Allergy         Kind = "allergy"
+	MedicationOrder Kind = "medication-order"
+	Dispense        Kind = "dispense"
+	Administration  Kind = "administration"
+	Immunization    Kind = "immunization"
+	NutritionOrder  Kind = "nutrition-order"
+	SupplyRequest   Kind = "supply-request"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -191,7 +197,9 @@ func (k Kind) Topic() string {
 		return "liaison.scheduling"
 	case Order, Result, Allergy:
 		return "liaison.clinical"
-	case Location:
+	case MedicationOrder, Dispense, Administration, Immunization, NutritionOrder:
+		return "liaison.clinical"
+	case Location, SupplyRequest:
 		return "liaison.operations"
 	default:
 		return "liaison.billing"
@@ -209,6 +217,8 @@ func Kinds() map[Kind]string {
 		Patient: "Patient", Encounter: "Encounter", Appointment: "Appointment", Order: "ServiceRequest", Result: "DiagnosticReport",
 		Charge: "ChargeItem", Coverage: "Coverage", Account: "Account",
 		Location: "Location", Allergy: "AllergyIntolerance",
+		MedicationOrder: "MedicationRequest", Dispense: "MedicationDispense", Administration: "MedicationAdministration",
+		Immunization: "Immunization", NutritionOrder: "NutritionOrder", SupplyRequest: "SupplyRequest",
 	}
 }
 
@@ -235,6 +245,18 @@ func KindOf(resourceType string) Kind {
 		return Location
 	case "AllergyIntolerance":
 		return Allergy
+	case "MedicationRequest":
+		return MedicationOrder
+	case "MedicationDispense":
+		return Dispense
+	case "MedicationAdministration":
+		return Administration
+	case "Immunization":
+		return Immunization
+	case "NutritionOrder":
+		return NutritionOrder
+	case "SupplyRequest":
+		return SupplyRequest
 	default:
 		return ""
 	}

@@ -248,7 +248,9 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			id = fhir.ID(m.typ, key.Assigner, key.ID)
 		}
 		e = r.resource(m.typ, id, key)
-		e.record = e.record || m.record
+		if m.record && !e.record {
+			e.record, e.segment, e.group = true, s, g
+		}
 		for i, k := range keys {
 			if i == 0 && k.Zero() && m.record && key.Type != "message" && m.section.keys[0].cond == nil {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
@@ -342,7 +344,7 @@ func (r *run) polish(n *fhir.Node, deletes []string) []string {
 // earlier one says has no entry of its own any more, which it adds to deletes.
 func distinct(n *fhir.Node, deletes []string) []string {
 	for _, list := range n.Kids {
-		if list.Kind != fhir.Array || len(list.Kids) < 2 {
+		if list.Kind != fhir.Array || len(list.Kids) < 2 || n.Get("_"+list.Name) != nil { // their extensions stand place by place
 			continue
 		}
 		switch list.Name {
