@@ -344,13 +344,15 @@ func (r *run) polish(n *fhir.Node, deletes []string) []string {
 // earlier one says has no entry of its own any more, which it adds to deletes.
 func distinct(n *fhir.Node, deletes []string) []string {
 	for _, list := range n.Kids {
-		if list.Kind != fhir.Array || len(list.Kids) < 2 || n.Get("_"+list.Name) != nil { // their extensions stand place by place
+		if list.Kind != fhir.Array || len(list.Kids) < 2 {
 			continue
 		}
 		switch list.Name {
 		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant":
-		default:
-			continue
+		default: // extensions of primitives stand place by place: a value said twice has one place
+			if list.Name == "" || list.Name[0] != '_' || len(n.Get(list.Name[1:]).Items()) >= len(list.Kids) {
+				continue
+			}
 		}
 		kept := list.Kids[:0]
 		for _, item := range list.Kids {
