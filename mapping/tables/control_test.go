@@ -81,12 +81,12 @@ func TestVaccinationStatus(t *testing.T) {
 	mapper, err := tables.Load(fhir.NewSchema())
 	require.NoError(t, err)
 	for fields, want := range map[string]string{
-		"08^HepB^CVX|0.5||||||||||||||CP|A": "completed",
-		"08^HepB^CVX|0.5||||||||||||||PA|A": "completed",
-		"08^HepB^CVX|0.5||||||||||||||||":   "completed",
-		"08^HepB^CVX|999||||||||||||||RE|A": "not-done",
-		"08^HepB^CVX|999||||||||||||||NA|A": "not-done",
-		"08^HepB^CVX|0.5||||||||||||||CP|D": "entered-in-error",
+		"08^HepB^CVX|0.5||||||||||||||CP|A":  "completed",
+		"08^HepB^CVX|0.5||||||||||||||PA|A":  "completed",
+		"08^HepB^CVX|0.5||||||||||||||||":    "completed",
+		"08^HepB^CVX|999||||||||||||||RE|A":  "not-done",
+		"08^HepB^CVX|999||||||||||||||NA|A":  "not-done",
+		"08^HepB^CVX|0.5||||||||||||||CP|D":  "entered-in-error",
 		"998^None^CVX|999||||||||||||||CP|A": "not-done",
 	} {
 		got := asked(t, mapper, records.Immunization, `MSH|^~\&|CLINIC|ALDER|||20260310091500-0400||VXU^V04|C1|P|2.5.1`, "PID|1||4711^^^ALDER^MR", "ORC|RE||F1^CLINIC", "RXA|0|1|20260310||"+fields)
