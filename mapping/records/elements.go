@@ -54,6 +54,7 @@ func (s *state) merge(it *Item, st Stamp, before *fhir.Node) {
 		}
 		return
 	}
+	s.choose(next, it, st)
 	next.Prune()
 	s.raw, s.resource = it.Raw, next
 }

@@ -263,7 +263,11 @@ func byState(state string, v *version) string {
 		switch state {
 		case "revoked", "cancelled":
 			return "cancelled"
-		case "on-hold":
+		case "stopped":
+			return "discontinued"
+		case "not-done":
+			return "not-done"
+		case "on-hold", "suspended":
 			return "held"
 		case "inactive":
 			return "closed"

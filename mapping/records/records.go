@@ -41,6 +41,13 @@ const (
 	ResearchSubject Kind = "research-subject"
 	Location        Kind = "location" // a bed, a room, a ward
 	Allergy         Kind = "allergy"
+
+	MedicationOrder Kind = "medication-order"
+	Dispense        Kind = "dispense"
+	Administration  Kind = "administration"
+	Immunization    Kind = "immunization"
+	NutritionOrder  Kind = "nutrition-order"
+	SupplyRequest   Kind = "supply-request"
 )
 
 // A Key is what makes a record unique: never a bare id.
@@ -212,9 +219,11 @@ func (k Kind) Topic() string {
 		return "liaison.clinical"
 	case Document, Problem, Goal, CarePlan, AdverseEvent, ResearchSubject:
 		return "liaison.clinical"
+	case MedicationOrder, Dispense, Administration, Immunization, NutritionOrder:
+		return "liaison.clinical"
 	case Slot:
 		return "liaison.scheduling"
-	case Practitioner, Location, Device, CatalogItem, MasterFile:
+	case Practitioner, Location, Device, CatalogItem, MasterFile, SupplyRequest:
 		return "liaison.operations"
 	default:
 		return "liaison.billing"
@@ -235,6 +244,8 @@ func Kinds() map[Kind]string {
 		Problem: "Condition", Goal: "Goal", CarePlan: "CarePlan", AdverseEvent: "AdverseEvent", Eligibility: "CoverageEligibilityRequest",
 		Practitioner: "Practitioner", Device: "Device", CatalogItem: "DeviceDefinition", MasterFile: "Basic", ResearchSubject: "ResearchSubject",
 		Location: "Location", Allergy: "AllergyIntolerance",
+		MedicationOrder: "MedicationRequest", Dispense: "MedicationDispense", Administration: "MedicationAdministration",
+		Immunization: "Immunization", NutritionOrder: "NutritionOrder", SupplyRequest: "SupplyRequest",
 	}
 }
 
@@ -261,6 +272,18 @@ func KindOf(resourceType string) Kind {
 		return Location
 	case "AllergyIntolerance":
 		return Allergy
+	case "MedicationRequest":
+		return MedicationOrder
+	case "MedicationDispense":
+		return Dispense
+	case "MedicationAdministration":
+		return Administration
+	case "Immunization":
+		return Immunization
+	case "NutritionOrder":
+		return NutritionOrder
+	case "SupplyRequest":
+		return SupplyRequest
 	default:
 		return administrative(resourceType)
 	}

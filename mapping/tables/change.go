@@ -32,7 +32,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 		kind := records.KindOf(e.typ)
 		it := records.Item{Kind: kind, Key: e.key, Alternate: e.keys, Action: records.Upsert, Trigger: h.Event, Resource: e.node, Deletes: e.cleared(), Defaulted: e.filled}
 		for _, row := range rows {
-			if row.kind == kind && (row.cond == nil || row.cond(&frame{run: r, segment: r.msg.Segment(0), group: groups[0]})) {
+			if row.kind == kind && (row.cond == nil || row.cond(&frame{run: r, segment: e.segment, group: e.group})) {
 				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
 				if it.Action = records.Upsert; row.action != "" {
 					it.Action = row.action

@@ -15,6 +15,7 @@ import (
 //	prim |= REF (= | != | < | > | <= | >=) "text" | REF = REF | REF [not] in ("a", "b")
 //	prim |= unread(REF)    no rule above took the value
 //	prim |= taken(REF)     a rule above took some of the value
+//	prim |= present(SEG)   the segment stands here: in the same group, or near
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
 //	prim |= any(REF) = "text" …    it holds for a segment of this name anywhere in the message
 //	prim |= length(REF) OP n | count(REF) OP n | version OP "2.5" | repetition OP n
@@ -163,6 +164,8 @@ func (p *condParser) primary() (cond, error) {
 		})
 	case "contains":
 		return p.contains()
+	case "present":
+		return p.present()
 	case "differ":
 		return p.differ()
 	case "any":
@@ -243,6 +246,22 @@ func (p *condParser) bracketedRef() (ref, error) {
 		err = fmt.Errorf("expected ) behind the reference")
 	}
 	return r, err
+}
+
+// present reads present(SEG).
+func (p *condParser) present() (cond, error) {
+	open, name, closing := p.next(), p.next(), p.next()
+	if open != "(" || len(name) != 3 || closing != ")" {
+		return nil, fmt.Errorf("expected present(SEG)")
+	}
+	p.impure = true
+	return func(f *frame) bool {
+		if f.segment.Is(name) {
+			return true
+		}
+		_, ok := f.group.find(f.run.msg, name, f.segment)
+		return ok
+	}, nil
 }
 
 // differ reads differ(TIME, TIME …), each an expression.

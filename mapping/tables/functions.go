@@ -29,7 +29,9 @@ func (e *expr) text(f *frame) string {
 				r.used = append(r.used, v)
 			}
 		case termCall:
-			if t.text != "received" && t.text != "position" { // they are no part of the message
+			switch t.text {
+			case "received", "position", "nth", "again": // they are no part of the message
+			default:
 				refs++
 			}
 			out += call(f, t)

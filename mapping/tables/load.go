@@ -53,7 +53,7 @@ type Overlay struct {
 // Load compiles the built-in tables with overlays over them. Everything that is
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
-	l := &loader{seen: map[string]bool{}, common: map[string][]sourceLine{}, m: &Mapper{
+	l := &loader{seen: map[string]bool{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
 	}}
@@ -112,6 +112,7 @@ type loader struct {
 	errs    []error
 	seen    map[string]bool
 	common  map[string][]sourceLine // lines of make that message tables share, by name
+	asked   map[string][]sourceLine // the same of triggers, each without the trigger
 }
 
 func (l *loader) fail(file string, line int, rule, format string, args ...any) {
@@ -187,6 +188,7 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 	}
 	if name, ok := values["lines"]; ok {
 		l.common[name] = append(l.common[name], ruleLines(file, values["make"], lines["make"])...)
+		l.asked[name] = append(l.asked[name], ruleLines(file, values["triggers"], lines["triggers"])...)
 	}
 	if _, ok := values["add"]; ok {
 		l.add(file, values, lines)

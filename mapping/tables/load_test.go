@@ -40,8 +40,8 @@ make: |
 // meant.
 func TestEdgesAndCancels(t *testing.T) {
 	for text, want := range map[string]string{
-		"add: ADT_A01\ntriggers: |\n  A08 encounter - - cancels":                               "TRIGGER KIND STATE EVENT [cancels TRIGGER",
-		"add: ADT_A01\ntriggers: |\n  A08 encounter - - undoes A01":                            "TRIGGER KIND STATE EVENT [cancels TRIGGER",
+		"add: ADT_A01\ntriggers: |\n  A08 encounter - - cancels":                               "TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER",
+		"add: ADT_A01\ntriggers: |\n  A08 encounter - - undoes A01":                            "TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER",
 		"add: ADT_A01\nedges: |\n  join patient cx(PID-3) <- cx(MRG-1)":                        "an edge is one of merge",
 		"add: ADT_A01\nedges: |\n  merge charge cx(PID-3) <- cx(MRG-1)":                        "no edges join records of this kind",
 		"add: ADT_A01\nedges: |\n  merge patient cx(PID-3) to cx(MRG-1)":                       "OP KIND KEY <- KEY",

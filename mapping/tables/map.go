@@ -250,7 +250,9 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			id = fhir.ID(m.typ, key.Assigner, key.ID)
 		}
 		e = r.resource(m.typ, id, key)
-		e.record = e.record || m.record
+		if m.record && !e.record {
+			e.record, e.segment, e.group = true, s, g
+		}
 		for i, k := range keys {
 			if i == 0 && k.Zero() && m.record && key.Type != "message" && m.section.keys[0].cond == nil {
 				r.warn("key-fallback", hl7v2.Place{Segment: s.Name(), Occurrence: s.Occurrence()}, "the first key of the table is not valued")
@@ -349,8 +351,10 @@ func distinct(n *fhir.Node, deletes []string) []string {
 		}
 		switch list.Name {
 		case "identifier", "name", "telecom", "address", "qualification", "type", "category", "link", "target", "generalPractitioner", "account", "serviceType", "reasonCode", "participant", "extension":
-		default:
-			continue
+		default: // extensions of primitives stand place by place: a value said twice has one place
+			if list.Name == "" || list.Name[0] != '_' || len(n.Get(list.Name[1:]).Items()) >= len(list.Kids) {
+				continue
+			}
 		}
 		kept := list.Kids[:0]
 		for _, item := range list.Kids {

@@ -137,8 +137,7 @@ func (st *structure) anchors(msg *hl7v2.Message, into []int32) []int32 {
 func (l *loader) compileStructure(st *structure) {
 	code, _, _ := strings.Cut(st.name, "_")
 	for _, line := range l.edited(st, "triggers") {
-		text, condition, conditional := strings.Cut(line.text, " if ")
-		words := strings.Fields(text)
+		words := strings.Fields(line.text)
 		message := words[0]
 		if !strings.Contains(message, "^") {
 			message = code + "^" + message
@@ -147,32 +146,18 @@ func (l *loader) compileStructure(st *structure) {
 			st.triggers[message] = nil
 		}
 		l.m.messages[message] = st
-		if len(words) == 1 {
-			continue
-		}
-		if len(words) != 4 && len(words) != 5 && (len(words) < 6 || words[4] != "cancels") {
-			l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
-			continue
-		}
-		row := triggerRow{kind: records.Kind(words[1]), state: dash(words[2]), event: dash(words[3])}
-		if len(words) == 5 {
-			row.action = records.Action(words[4])
-			if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
-				l.fail(line.file, line.line, line.text, "%q: an action is upsert, delta or removal", words[4])
+		line.text = strings.TrimSpace(strings.TrimPrefix(line.text, words[0]))
+		if name, ok := strings.CutPrefix(line.text, "use "); ok {
+			shared, ok := l.asked[strings.TrimSpace(name)]
+			if !ok {
+				l.fail(line.file, line.line, line.text, "no table has lines: %s with triggers", name)
 			}
-		} else {
-			row.cancels = words[min(5, len(words)):]
-		}
-		if conditional {
-			var err error
-			if row.cond, _, err = parseCond(condition, ""); err != nil {
-				l.fail(line.file, line.line, line.text, "%s", err)
+			for _, row := range shared {
+				l.compileTrigger(st, message, row)
 			}
+		} else if line.text != "" {
+			l.compileTrigger(st, message, line)
 		}
-		if _, ok := records.Kinds()[row.kind]; !ok {
-			l.fail(line.file, line.line, line.text, "no record kind %s", row.kind)
-		}
-		st.triggers[message] = append(st.triggers[message], row)
 	}
 	types := map[string]string{}
 	for _, line := range l.edited(st, "make") {
@@ -215,6 +200,37 @@ func parseEdge(text string) (edgeRule, error) {
 		e.cond, _, err = parseCond(condition, e.retired.ref.segment)
 	}
 	return e, err
+}
+
+// compileTrigger reads KIND STATE EVENT [cancels TRIGGER …] [if COND] of one trigger event.
+func (l *loader) compileTrigger(st *structure, message string, line sourceLine) {
+	text, condition, conditional := strings.Cut(line.text, " if ")
+	words := strings.Fields(text)
+	cancels := len(words) > 4 && words[3] == "cancels"
+	if len(words) != 3 && !cancels && (len(words) != 4 || words[3] == "cancels") {
+		l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
+		return
+	}
+	row := triggerRow{kind: records.Kind(words[0]), state: dash(words[1]), event: dash(words[2])}
+	switch {
+	case cancels:
+		row.cancels = words[4:]
+	case len(words) == 4:
+		row.action = records.Action(words[3])
+		if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
+			l.fail(line.file, line.line, line.text, "%q: an action is upsert, delta or removal", words[3])
+		}
+	}
+	if conditional {
+		var err error
+		if row.cond, _, err = parseCond(condition, ""); err != nil {
+			l.fail(line.file, line.line, line.text, "%s", err)
+		}
+	}
+	if _, ok := records.Kinds()[row.kind]; !ok {
+		l.fail(line.file, line.line, line.text, "no record kind %s", row.kind)
+	}
+	st.triggers[message] = append(st.triggers[message], row)
 }
 
 // expand puts the lines that message tables share in the place of `use NAME` and,
@@ -328,9 +344,12 @@ func (l *loader) compileAssigns(m *makeRule, st *structure, assigns string, type
 
 func (l *loader) compileAssign(text, typ string, types map[string]string) (assign, error) {
 	var a assign
-	left, right, ok := strings.Cut(text, "=")
-	left = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(left), "+"))
-	if a.name = strings.TrimSpace(right); !ok || a.name == "" {
+	sides := splitOutside(text, '=') // a label may hold one: [=name]
+	if len(sides) == 2 {
+		a.name = sides[1]
+	}
+	left := strings.TrimSpace(strings.TrimSuffix(sides[0], "+"))
+	if a.name == "" {
 		return a, fmt.Errorf("%q: PATH = NAME or NAME.PATH += this", text)
 	}
 	if a.name == "this" {

@@ -86,6 +86,8 @@ type entry struct {
 	deletes []string
 	filled  []string // elements that defaults.yaml gave a record
 	done    []done
+	segment hl7v2.Segment // of a record: the segment that made it first, and its group
+	group   *instance
 
 	frozen *part // not nil: node is shared; what made it, to make it anew
 	rule   *crule

@@ -283,6 +283,9 @@ func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *ins
 				g.position = k
 				return g
 			}
+			if ordered && it.group != nil && !it.repeats && k == g.position && g.opened(it.group) {
+				continue
+			}
 			if it.group != nil && it.group.begins(msg, s) {
 				g.position = k
 				return open(g, it, msg, s)
@@ -290,6 +293,11 @@ func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *ins
 		}
 	}
 	return nil
+}
+
+// opened says whether a group stands in this one already.
+func (g *instance) opened(def *group) bool {
+	return slices.ContainsFunc(g.singles, func(c *instance) bool { return c.def == def })
 }
 
 func filled(g *instance, msg *hl7v2.Message, name string) bool {

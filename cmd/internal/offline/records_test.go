@@ -23,10 +23,13 @@ import (
 // goldens are the messages of the triggers that a day need not have.
 func goldens(t *testing.T) [][]byte {
 	t.Helper()
-	files, err := filepath.Glob("../../../testdata/mapping/[^O]*.hl7")
+	files, err := filepath.Glob("../../../testdata/mapping/*.hl7")
 	require.NoError(t, err)
 	var out [][]byte
 	for _, file := range files {
+		if strings.HasPrefix(filepath.Base(file), "ORU_R01") { // the day has its results
+			continue
+		}
 		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
 		out = append(out, bytes.ReplaceAll(bytes.TrimSpace(raw), []byte("\n"), []byte("\r")))
