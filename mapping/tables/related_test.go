@@ -73,7 +73,8 @@ func TestUpdatesBesideTheRecord(t *testing.T) {
 	}
 }
 
-// Every resource of a message is in some record that it makes.
+// Every resource of a message is in some record that it makes; an answer that
+// declines what it names nowhere makes none.
 func TestEveryResourceIsCarried(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/mapping/*.hl7")
 	require.NoError(t, err)
@@ -83,6 +84,10 @@ func TestEveryResourceIsCarried(t *testing.T) {
 		require.NoError(t, err)
 		f := newFeed(t)
 		made := f.send(strings.Split(string(bytes.TrimSpace(raw)), "\n")...)
+		if len(made) == 0 {
+			require.Contains(t, file, "declined")
+			continue
+		}
 		shown, err := json.Marshal(made)
 		require.NoError(t, err)
 		for _, e := range f.entries {
@@ -107,7 +112,7 @@ func TestTwoChargesOfOneNumber(t *testing.T) {
 	for _, r := range send(0) {
 		if r.Kind == records.Charge {
 			codes += string(r.Resource)
-			require.Contains(t, strings.Join(r.Quality.Warnings, " "), "number-of-several")
+			require.Contains(t, strings.Join(r.Quality.Warnings, " "), "repeated-number")
 		}
 	}
 	require.Contains(t, codes, "80053")

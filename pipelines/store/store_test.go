@@ -1,17 +1,13 @@
 package store_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/mapping/records"
@@ -225,43 +221,5 @@ func TestForget(t *testing.T) {
 			require.Equal(t, uint64(n), g.Position)
 			require.Equal(t, [32]byte{n, 2}, latest.Digest)
 		}
-	}
-}
-
-// An fsync that fails behind a batch which nobody waits for within Pebble ends
-// the process as well, whether or not another append follows: until it ended,
-// what is sent again would be answered from the index.
-func TestFailedSyncOfApplied(t *testing.T) {
-	var broken atomic.Bool
-	fs := errorfs.Wrap(vfs.NewCrashableMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if broken.Load() && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) {
-			return errors.New("the disk is gone")
-		}
-		return nil
-	}))
-	ended := make(chan string, 1)
-	s, err := store.Open("data", store.Options{FS: fs, Fatal: func(format string, args ...any) {
-		ended <- fmt.Sprintf(format, args...)
-		runtime.Goexit() // as a process that ends: it does not return
-	}})
-	require.NoError(t, err)
-	b := s.NewBatch()
-	require.NoError(t, b.Number("checkpoint", 1))
-	broken.Store(true)
-	durable, err := b.Apply()
-	require.NoError(t, err)
-	returned := make(chan struct{})
-	go func() {
-		defer close(returned)
-		if durable() == nil {
-			t.Error("a batch that is not on disk")
-		}
-	}()
-	<-returned
-	select {
-	case reason := <-ended:
-		require.Contains(t, reason, "the disk is gone")
-	default:
-		t.Error("the process goes on")
 	}
 }
