@@ -24,12 +24,15 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			log := logger(c.ErrOrStderr(), cfg.LogLevel)
-			tune()
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(25) // compiling the tables leaves little behind so
+			}
 			a, err := app.New(c.Context(), cfg, log, nil)
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
-			debug.FreeOSMemory() // what compiling the tables took
+			tune()
+			debug.FreeOSMemory()
 			addresses := a.Addresses()
 			for _, name := range slices.Sorted(maps.Keys(addresses)) {
 				log.Info("listening", "what", name, "address", addresses[name])

@@ -459,6 +459,7 @@ func checkCalls(e expr) error {
 func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []cstep, entry *fhir.Type, err error) {
 	entry = typ
 	foundEntry := false
+	out = make([]cstep, 0, len(path))
 	for i, s := range path {
 		st := cstep{name: s.name, order: typ.Order(s.name), resource: s.resource}
 		e, ok := typ.Element(s.name)
