@@ -128,7 +128,7 @@ func TestKilled(t *testing.T) {
 			templates = append(templates, load.NewTemplate(m.Raw))
 		}
 	}
-	const kills, lanes = 20, 4
+	const kills, lanes = 20, 2
 	var mu sync.Mutex
 	var acked []string
 	for n := range kills {
@@ -143,7 +143,7 @@ func TestKilled(t *testing.T) {
 				acked = append(acked, ids...)
 			})
 		}
-		instant := time.NewTimer(time.Duration(random.IntN(400)) * time.Millisecond)
+		instant := time.NewTimer(time.Duration(random.IntN(250)) * time.Millisecond)
 		<-instant.C
 		p.kill()
 		feeds.Wait()
