@@ -66,7 +66,8 @@ func decodeMarks(text string) ([]mark, error) {
 // attach finds the record that carries each of the message's other resources:
 // the one that refers to it, in as many steps as it takes; else the one that it
 // refers to itself (an allergy its patient, a procedure its visit), the more
-// particular before the patient; else the first patient.
+// particular before the patient. What has to do with none is told with the record
+// of what it refers to, else with the first patient.
 func (f *fold) attach() {
 	if len(f.related) == 0 || len(f.pending) == 0 {
 		return
@@ -79,29 +80,40 @@ func (f *fold) attach() {
 		n := p.s.resource
 		p.reach(f, f.nodes[n.ResourceType()+"/"+n.ID()].refers())
 	}
-	for _, anyhow := range [...]bool{false, true} {
-		for _, r := range f.related {
-			if r.carrier != nil || !r.related || f.nodes[r.ref] != r {
-				continue
+	for _, r := range f.related {
+		if r.carrier != nil || !r.related || f.nodes[r.ref] != r || contextual(r.ref) {
+			continue
+		}
+		if to := f.owner(r); to != nil {
+			to.attached = append(to.attached, r.ref)
+			to.reach(f, to.attached[len(to.attached)-1:])
+		}
+	}
+	for _, r := range f.related {
+		if r.carrier == nil && r.related && f.nodes[r.ref] == r && !strings.HasPrefix(r.ref, "Patient/") { // told with a version, but makes none
+			to := first
+			for _, ref := range r.refers() {
+				if other := f.nodes[ref]; other != nil && other.carrier != nil {
+					to = other.carrier
+					break
+				}
 			}
-			to := f.owner(r)
-			if to == nil && anyhow {
-				to = first
-			}
-			if to != nil {
-				to.attached = append(to.attached, r.ref)
-				to.reach(f, to.attached[len(to.attached)-1:])
-			}
+			r.carrier = to
+			to.attached = append(to.attached, r.ref)
 		}
 	}
 }
+
+// contextual says whether a reference names a patient, an account or a visit:
+// where such a one is no record of the message, it only says what others are of.
+func contextual(ref string) bool { return joins(ref) || strings.HasPrefix(ref, "Patient/") }
 
 // reach notes what a record carries: these resources of the message and those
 // that they refer to, but no other record.
 func (p *pending) reach(f *fold, refs []string) {
 	for _, ref := range refs {
 		r := f.nodes[ref]
-		if r == nil || !r.related || r.reached == p {
+		if r == nil || !r.related || r.reached == p || contextual(ref) {
 			continue
 		}
 		r.reached = p
@@ -113,8 +125,7 @@ func (p *pending) reach(f *fold, refs []string) {
 	}
 }
 
-// owner gives the record that a resource refers to, or that carries what it
-// refers to.
+// owner gives the record that a resource refers to.
 func (f *fold) owner(r *resource) *pending {
 	var out *pending
 	better := func(p *pending) {
@@ -125,11 +136,6 @@ func (f *fold) owner(r *resource) *pending {
 	for _, ref := range r.refers() {
 		if other := f.nodes[ref]; other != nil {
 			better(other.record)
-		}
-	}
-	for _, ref := range r.refers() {
-		if other := f.nodes[ref]; out == nil && other != nil && other.related {
-			better(other.carrier)
 		}
 	}
 	return out
