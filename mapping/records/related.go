@@ -256,10 +256,11 @@ func (f *fold) hold() error {
 		}
 		f.put(stamped, stamp)
 		key, next := stamped[1:], f.text(r) // f/ and the reference
+		if holder != nil && holder.Holds(key, next) {
+			continue
+		}
 		if holder != nil && KindOf(r.node.ResourceType()) == "" {
-			if !holder.Holds(key, next) {
-				f.put(key, next)
-			}
+			f.put(key, next)
 			continue
 		}
 		old, err := f.get(key)
