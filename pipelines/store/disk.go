@@ -88,6 +88,9 @@ func (f *file) SyncTo(length int64) (bool, error) {
 // Write implements vfs.File.
 func (f *file) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
+	if err != nil {
+		f.trouble.wrote(f.name, err)
+	}
 	if err != nil && strings.HasSuffix(f.name, ".blob") { // Pebble cannot give such a file up
 		f.trouble.end("write of %s: %v", f.name, err)
 	}
@@ -101,6 +104,22 @@ type trouble struct {
 	report func(text string)
 	mu     sync.Mutex
 	told   time.Time
+	last   string // write that failed
+}
+
+// wrote notes a write that failed: what Pebble says of it is told without its
+// values, so that the reason would be missing.
+func (t *trouble) wrote(name string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = fmt.Sprintf(" (write of %s: %v)", name, err)
+}
+
+// why is the last write that failed, "" where none did.
+func (t *trouble) why() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
 }
 
 // end ends the process.
@@ -132,7 +151,7 @@ func (t *trouble) background(err error) {
 		t.tell("the disk is full; tables are written again: " + plain("%v", err))
 		return
 	}
-	t.end("%s", "tables: "+plain("%v", err))
+	t.end("%s", "tables: "+plain("%v", err)+t.why())
 }
 
 func (t *trouble) listener() *pebble.EventListener {
@@ -157,4 +176,4 @@ func (t *trouble) Infof(string, ...any) {}
 func (t *trouble) Errorf(format string, args ...any) { t.tell(plain(format, args...)) }
 
 // Fatalf implements pebble.Logger.
-func (t *trouble) Fatalf(format string, args ...any) { t.end("%s", plain(format, args...)) }
+func (t *trouble) Fatalf(format string, args ...any) { t.end("%s", plain(format, args...)+t.why()) }
