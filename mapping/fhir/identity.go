@@ -113,3 +113,16 @@ func appendReference(dst []byte, text string, inside map[target]bool) []byte {
 type Issue struct {
 	Severity, Code, Expression, Diagnostics string
 }
+
+// IsOID says whether s is an OID as FHIR has it: [0-2](\.(0|[1-9][0-9]*))+
+func IsOID(s string) bool {
+	if len(s) < 3 || s[0] < '0' || s[0] > '2' || s[1] != '.' {
+		return false
+	}
+	for arc := range strings.SplitSeq(s[2:], ".") {
+		if arc == "" || len(arc) > 1 && arc[0] == '0' || strings.Trim(arc, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}

@@ -3,6 +3,8 @@ package gate
 import (
 	"strconv"
 	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
 // formatOf gives the syntax of a primitive type's text (R4 §2.24.0.1), or nil.
@@ -89,34 +91,13 @@ func isURI(s string) bool {
 // isOID: urn:oid: and arcs, the first 0 to 2.
 func isOID(s string) bool {
 	s, ok := strings.CutPrefix(s, "urn:oid:")
-	if !ok || len(s) < 3 || s[0] < '0' || s[0] > '2' || s[1] != '.' {
-		return false
-	}
-	for arc := range strings.SplitSeq(s[2:], ".") {
-		if !digits(arc) || len(arc) > 1 && arc[0] == '0' {
-			return false
-		}
-	}
-	return true
+	return ok && fhir.IsOID(s)
 }
 
 // isUUID: in either case; R4 asks for lower, senders do otherwise.
 func isUUID(s string) bool {
 	s, ok := strings.CutPrefix(s, "urn:uuid:")
-	if !ok || len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i] | 0x20
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if s[i] != '-' {
-				return false
-			}
-		} else if (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return ok && fhir.IsUUID(strings.ToLower(s))
 }
 
 func digits(s string) bool {

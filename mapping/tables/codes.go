@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
 // A codeTable translates the codes of one v2 table.
@@ -118,7 +120,7 @@ func codingSystem(name string, systems map[string]string) string {
 	if number, ok := strings.CutPrefix(upper, "HL7"); ok && len(number) == 4 && isDigits(number) {
 		return "http://terminology.hl7.org/CodeSystem/v2-" + number
 	}
-	if isOID(name) {
+	if fhir.IsOID(name) {
 		if table, ok := strings.CutPrefix(name, "2.16.840.1.113883.12."); ok && len(table) <= 4 && isDigits(table) {
 			return hl7Systems + "v2-" + "0000"[len(table):] + table
 		}
@@ -134,23 +136,6 @@ func isDigits(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// isOID checks the form of an OID as FHIR has it: [0-2](\.(0|[1-9][0-9]*))+
-func isOID(s string) bool {
-	if len(s) < 3 || s[0] < '0' || s[0] > '2' || s[1] != '.' {
-		return false
-	}
-	for rest := s[2:]; ; {
-		part, more, found := strings.Cut(rest, ".")
-		if !isDigits(part) || len(part) > 1 && part[0] == '0' {
-			return false
-		}
-		if !found {
-			return true
-		}
-		rest = more
-	}
 }
 
 // escapeURN keeps what a URN may hold (RFC 8141 §2.2) and escapes the rest.

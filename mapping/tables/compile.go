@@ -286,7 +286,7 @@ func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 	} else {
 		ns, id := r.text(v.Component(2)), r.text(v.Component(3))
 		switch {
-		case isOID(id):
+		case fhir.IsOID(id):
 			k.Assigner = "urn:oid:" + id
 		case ns != "":
 			if uri, ok := r.ctx.Systems[ns]; ok {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
@@ -62,8 +63,46 @@ func functions() map[string]int {
 
 func call(f *frame, t *term) string {
 	r := f.run
-	use := func(v hl7v2.Value) string {
-		v = v.FirstLeaf()
+	switch t.text {
+	case "system":
+		if len(t.args) == 3 {
+			return r.authority(t.args[0].value(f), t.args[1].value(f), t.args[2].value(f), true)
+		}
+		return r.assigner(t.args[0].value(f), true)
+	case "series":
+		return r.series(t.args[0].value(f))
+	case "minutes", "offset", "end", "after", "before", "earliest", "finish":
+		return f.timing(t)
+	case "phone":
+		return r.phone(t.args[0].value(f))
+	case "lines":
+		return r.lines(t.args[0].value(f))
+	case "received":
+		return r.ctx.Received.UTC().Format("20060102150405.000-0700") // as HL7 writes it
+	case "position":
+		return strconv.Itoa(f.segment.Occurrence())
+	case "nth":
+		return r.nth(f, t)
+	case "again":
+		if n := r.nth(f, t); n != "1" {
+			r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "the number and code of an earlier one: told apart by its place in the message")
+			return "#" + n
+		}
+		return ""
+	case "gathered":
+		return r.gathered(f, t.args)
+	case "variant":
+		return r.variant(f, t.args)
+	default:
+		return convert(f, t)
+	}
+}
+
+// convert evaluates the functions that make one text of their arguments' texts.
+func convert(f *frame, t *term) string {
+	r := f.run
+	leaf := func(i int) string {
+		v := t.args[i].value(f).FirstLeaf()
 		if !v.Valued() {
 			return ""
 		}
@@ -71,25 +110,14 @@ func call(f *frame, t *term) string {
 		return r.text(v)
 	}
 	switch t.text {
-	case "system":
-		if len(t.args) == 3 {
-			return r.authority(t.args[0].value(f), t.args[1].value(f), t.args[2].value(f), true)
-		}
-		return r.assigner(t.args[0].value(f), true)
 	case "data":
-		return r.data(use(t.args[0].value(f)), use(t.args[1].value(f)), t.args[0].value(f))
-	case "series":
-		return r.series(t.args[0].value(f))
+		return r.data(leaf(0), leaf(1), t.args[0].value(f))
 	case "first":
 		for i := range t.args {
 			if s := t.args[i].text(f); s != "" {
 				return s
 			}
 		}
-	case "minutes", "offset", "end", "after", "before", "earliest", "finish":
-		return f.timing(t)
-	case "phone":
-		return r.phone(t.args[0].value(f))
 	case "join":
 		var parts []string
 		for i := range t.args[1:] {
@@ -98,51 +126,32 @@ func call(f *frame, t *term) string {
 			}
 		}
 		return strings.Join(parts, t.args[0].text(f))
-	case "lines":
-		return r.lines(t.args[0].value(f))
 	case "whole":
-		v := t.args[0].value(f)
-		if v.Valued() {
+		if v := t.args[0].value(f); v.Valued() {
 			r.used = append(r.used, v)
 			return r.text(v)
 		}
 	case "digits":
-		s := use(t.args[0].value(f))
 		return strings.Map(func(c rune) rune {
 			if c >= '0' && c <= '9' {
 				return c
 			}
 			return -1
-		}, s)
-	case "received":
-		return r.ctx.Received.UTC().Format("20060102150405.000-0700") // as HL7 writes it
+		}, leaf(0))
 	case "codesystem":
-		return codingSystem(use(t.args[0].value(f)), r.systems())
+		return codingSystem(leaf(0), r.systems())
 	case "uri":
-		return universalURI(use(t.args[0].value(f)), use(t.args[1].value(f)))
-	case "position":
-		return strconv.Itoa(f.segment.Occurrence())
-	case "nth":
-		return r.nth(f, t)
+		return universalURI(leaf(0), leaf(1))
 	case "comparator":
-		sign, _ := compared(use(t.args[0].value(f)))
+		sign, _ := compared(leaf(0))
 		return sign
 	case "magnitude":
-		_, number := compared(use(t.args[0].value(f)))
+		_, number := compared(leaf(0))
 		return number
-	case "again":
-		if n := r.nth(f, t); n != "1" {
-			r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "the number and code of an earlier one: told apart by its place in the message")
-			return "#" + n
-		}
 	case "base64":
 		return base64.StdEncoding.EncodeToString([]byte(t.args[0].text(f)))
-	case "gathered":
-		return r.gathered(f, t.args)
-	case "variant":
-		return r.variant(f, t.args)
 	case "contenttype":
-		return contentType(use(t.args[0].value(f)), use(t.args[1].value(f)))
+		return contentType(leaf(0), leaf(1))
 	}
 	return ""
 }
@@ -172,10 +181,10 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 		}
 	}
 	switch {
-	case id != "" && (strings.EqualFold(r.text(kind), "ISO") || r.text(kind) == "") && isOID(id):
+	case id != "" && (strings.EqualFold(r.text(kind), "ISO") || r.text(kind) == "") && fhir.IsOID(id):
 		out = "urn:oid:" + id
 		mark(universal, kind)
-	case strings.EqualFold(r.text(kind), "UUID") && isUUID(id):
+	case strings.EqualFold(r.text(kind), "UUID") && fhir.IsUUID(strings.ToLower(id)):
 		out = "urn:uuid:" + strings.ToLower(id)
 		mark(universal, kind)
 	case strings.Contains(id, "://"):
@@ -185,7 +194,7 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 		mark(namespace)
 		if uri, ok := r.ctx.Systems[ns]; ok {
 			out = uri
-		} else if isOID(ns) {
+		} else if fhir.IsOID(ns) {
 			out = "urn:oid:" + ns
 		} else {
 			out = "urn:x-liaison:ns:" + escapeURN(ns)
@@ -201,33 +210,14 @@ func (r *run) authority(namespace, universal, kind hl7v2.Value, use bool) string
 // it is none: an OID or UUID as a URN, a URI as itself.
 func universalURI(id, kind string) string {
 	switch {
-	case (strings.EqualFold(kind, "ISO") || kind == "") && isOID(id):
+	case (strings.EqualFold(kind, "ISO") || kind == "") && fhir.IsOID(id):
 		return "urn:oid:" + id
-	case (strings.EqualFold(kind, "UUID") || kind == "") && isUUID(id):
+	case (strings.EqualFold(kind, "UUID") || kind == "") && fhir.IsUUID(strings.ToLower(id)):
 		return "urn:uuid:" + strings.ToLower(id)
 	case strings.Contains(id, "://"), strings.HasPrefix(id, "urn:"):
 		return strings.Join(strings.Fields(id), "")
 	}
 	return ""
-}
-
-// isUUID checks the form of a UUID.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i] | 0x20
-		switch {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if s[i] != '-' {
-				return false
-			}
-		case (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f'):
-			return false
-		}
-	}
-	return true
 }
 
 // phone writes an XTN as one text: XTN.1 or XTN.12 as sent, else the parts.
