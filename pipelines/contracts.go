@@ -140,13 +140,17 @@ const ControlIDReuse = "control-id-reuse"
 
 // A Publisher writes to Kafka. Publish returns when every event stands on the
 // partition in order, acknowledged by all in-sync replicas; it retries what may
-// pass until ctx is done. An error with *LogLost in its chain says that the
+// pass until ctx is done. After an error the same events are offered again
+// first, with or without others behind them, so that it can tell what of them it
+// had sent. An error with *LogLost in its chain says that the
 // partition's tail is gone. One call a partition at a time. The events' bytes are
 // good until Publish returns.
 type Publisher interface {
 	Publish(ctx context.Context, topic string, partition int32, events []OutboxEvent) (baseOffset int64, err error)
-	Partitions(ctx context.Context, topic string) (int32, error)
-	LogEnds(ctx context.Context) (clusterID string, ends map[TopicPartition]int64, err error)
+	// Topics gives the cluster's id and how many partitions each topic has.
+	Topics(ctx context.Context) (clusterID string, partitions map[string]int32, err error)
+	// LogEnd gives the offset that a partition's next event will get.
+	LogEnd(ctx context.Context, topic string, partition int32) (int64, error)
 	ReadFrom(ctx context.Context, topic string, partition int32, from int64, fn func(offset int64, event OutboxEvent) error) error
 	Close() error
 }

@@ -65,9 +65,9 @@ func open(t *testing.T, h PublisherHarness) (context.Context, *topic) {
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	n, err := p.Partitions(ctx, name)
+	_, partitions, err := p.Topics(ctx)
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, n, int32(3), "the suite needs three partitions")
+	require.GreaterOrEqual(t, partitions[name], int32(3), "the suite needs three partitions")
 	return ctx, &topic{p, name, again}
 }
 
@@ -102,10 +102,8 @@ func (p *topic) read(ctx context.Context, t *testing.T, partition int32, from in
 
 func (p *topic) end(ctx context.Context, t *testing.T, partition int32) int64 {
 	t.Helper()
-	_, ends, err := p.LogEnds(ctx)
+	end, err := p.LogEnd(ctx, p.name, partition)
 	require.NoError(t, err)
-	end, ok := ends[pipelines.TopicPartition{Topic: p.name, Partition: partition}]
-	require.True(t, ok, "LogEnds leaves out partition %d", partition)
 	return end
 }
 
@@ -137,7 +135,7 @@ func eventsUnchanged(t *testing.T, h PublisherHarness) {
 
 func logEnds(t *testing.T, h PublisherHarness) {
 	ctx, p := open(t, h)
-	cluster, _, err := p.LogEnds(ctx)
+	cluster, _, err := p.Topics(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, cluster, "a cluster has an id")
 	require.Zero(t, p.end(ctx, t, 2), "the end of an empty partition")
@@ -145,7 +143,7 @@ func logEnds(t *testing.T, h PublisherHarness) {
 	require.NoError(t, err)
 	require.Equal(t, int64(12), p.end(ctx, t, 2))
 	require.Zero(t, p.end(ctx, t, 1))
-	same, _, err := p.LogEnds(ctx)
+	same, _, err := p.Topics(ctx)
 	require.NoError(t, err)
 	require.Equal(t, cluster, same)
 }
@@ -219,7 +217,7 @@ func publisherContext(t *testing.T, h PublisherHarness) {
 	cancel()
 	_, err = p.Publish(ended, p.name, 1, Events(0, 2))
 	require.ErrorIs(t, err, context.Canceled)
-	_, _, err = p.LogEnds(ended)
+	_, err = p.LogEnd(ended, p.name, 0)
 	require.ErrorIs(t, err, context.Canceled)
 	err = p.ReadFrom(ended, p.name, 0, 0, func(int64, pipelines.OutboxEvent) error { return nil })
 	require.ErrorIs(t, err, context.Canceled)
@@ -242,11 +240,11 @@ func publisherAgain(t *testing.T, h PublisherHarness) {
 	ctx, p := open(t, h)
 	_, err := p.Publish(ctx, p.name, 0, Events(0, 10))
 	require.NoError(t, err)
-	cluster, _, err := p.LogEnds(ctx)
+	cluster, _, err := p.Topics(ctx)
 	require.NoError(t, err)
 	next := &topic{Publisher: p.again(t), name: p.name}
 	defer func() { require.NoError(t, next.Close()) }()
-	same, _, err := next.LogEnds(ctx)
+	same, _, err := next.Topics(ctx)
 	require.NoError(t, err)
 	require.Equal(t, cluster, same)
 	require.Equal(t, int64(10), next.end(ctx, t, 0))

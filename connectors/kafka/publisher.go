@@ -95,19 +95,6 @@ func (p *Publisher) ready(ctx context.Context) (map[string]topicState, error) {
 	return topics, nil
 }
 
-// Partitions returns the topic's partition count on the cluster.
-func (p *Publisher) Partitions(ctx context.Context, topic string) (int32, error) {
-	topics, err := p.ready(ctx)
-	if err != nil {
-		return 0, err
-	}
-	state, ok := topics[topic]
-	if !ok {
-		return 0, &Refused{Topic: topic, Partition: -1, Doing: "a topic", Err: errUnlisted}
-	}
-	return state.partitions, nil
-}
-
 // Publish appends the events in order to the partition and returns the offset
 // of the first. It returns nil only when the brokers have all of them with
 // acks=all. After an error the caller repeats the same events, more may
@@ -115,21 +102,27 @@ func (p *Publisher) Partitions(ctx context.Context, topic string) (int32, error)
 // again. Errors that repeating does not cure are *TooLarge, *Refused and
 // *TailLost; *GaveUp says that ctx ended first.
 func (p *Publisher) Publish(ctx context.Context, topic string, partition int32, events []pipelines.OutboxEvent) (int64, error) {
+	state, err := p.partition(ctx, topic, partition)
+	if err != nil || len(events) == 0 {
+		return -1, err
+	}
+	return p.lane(topic, partition, state.limit).publish(ctx, events)
+}
+
+// partition is the state of the topic that has the partition.
+func (p *Publisher) partition(ctx context.Context, topic string, partition int32) (topicState, error) {
 	topics, err := p.ready(ctx)
 	if err != nil {
-		return -1, err
+		return topicState{}, err
 	}
 	state, ok := topics[topic]
 	if !ok {
-		return -1, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: errUnlisted}
+		return topicState{}, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: errUnlisted}
 	}
 	if partition < 0 || partition >= state.partitions {
-		return -1, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: fmt.Errorf("the topic has %d partitions", state.partitions)}
+		return topicState{}, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: fmt.Errorf("the topic has %d partitions", state.partitions)}
 	}
-	if len(events) == 0 {
-		return -1, nil
-	}
-	return p.lane(topic, partition, state.limit).publish(ctx, events)
+	return state, nil
 }
 
 var errUnlisted = fmt.Errorf("the topic is not in the configuration")
@@ -146,9 +139,9 @@ func (p *Publisher) lane(topic string, partition int32, limit int) *lane {
 	return l
 }
 
-// LogEnds returns the cluster's id and, for every partition of the configured
-// topics, the offset that the next record will get.
-func (p *Publisher) LogEnds(ctx context.Context) (string, map[pipelines.TopicPartition]int64, error) {
+// Topics returns the cluster's id and how many partitions each configured
+// topic has on it.
+func (p *Publisher) Topics(ctx context.Context) (string, map[string]int32, error) {
 	topics, err := p.ready(ctx)
 	if err != nil {
 		return "", nil, err
@@ -164,21 +157,23 @@ func (p *Publisher) LogEnds(ctx context.Context) (string, map[pipelines.TopicPar
 	if err != nil {
 		return "", nil, err
 	}
-	ends := map[pipelines.TopicPartition]int64{}
+	partitions := make(map[string]int32, len(topics))
 	for name, state := range topics {
-		partitions := make([]int32, state.partitions)
-		for i := range partitions {
-			partitions[i] = int32(i)
-		}
-		found, err := p.client.offsets(ctx, name, partitions, kafkago.LastOffset, p.retried(name, -1))
-		if err != nil {
-			return "", nil, err
-		}
-		for i, end := range found {
-			ends[pipelines.TopicPartition{Topic: name, Partition: int32(i)}] = end
-		}
+		partitions[name] = state.partitions
 	}
-	return cluster, ends, nil
+	return cluster, partitions, nil
+}
+
+// LogEnd returns the offset that a partition's next record will get.
+func (p *Publisher) LogEnd(ctx context.Context, topic string, partition int32) (int64, error) {
+	if _, err := p.partition(ctx, topic, partition); err != nil {
+		return -1, err
+	}
+	ends, err := p.client.offsets(ctx, topic, []int32{partition}, kafkago.LastOffset, p.retried(topic, partition))
+	if err != nil {
+		return -1, err
+	}
+	return ends[0], nil
 }
 
 // ReadFrom hands every event from the offset (or the first one that is still

@@ -56,6 +56,7 @@ type Config struct {
 	FreeSpace     uint64        // bytes of the volume below which nothing is taken
 	Housekeeping  time.Duration // how often space and retention are looked at; 0: 1 s
 	Drain         time.Duration // how long stopping waits for Kafka; 0: 10 s
+	Patience      time.Duration // how long a partition may keep the others waiting; 0: 3 s
 	Key           []byte        // the site's; nil: SiteKey's
 	// Settings is the configuration as the journal keeps it: all that bears on
 	// records, without secrets. Empty: the engine adds neither settings nor
@@ -86,12 +87,14 @@ type Engine struct {
 	folded                           written // what is readable: the processing's own
 	written                          chan written
 	remember                         chan pipelines.FilterEntry
-	skip                             map[string]bool // event ids that the topics hold beyond the stored offsets
-	offsets                          offsets
-	cache                            *cache // the processing's own, as mac and event
+	passed                           uint64            // how far the publishing has got where nothing is stuck
+	left                             int               // events up to there that are not on Kafka
+	ahead                            map[string]uint64 // by partition: the last event that it has, where that is beyond published
+	partitions                       map[string]int    // of the topics
+	stuck                            []string          // topics
+	cache                            *cache            // the processing's own, as mac and event
 	mac                              hash.Hash
 	event                            []byte
-	room                             []byte       // the publishing's own
 	floor                            atomic.Int64 // Unix nanoseconds: what the index holds from before is forgotten
 	expired                          chan expiry
 	swept                            struct { // how far the index was looked through
@@ -122,13 +125,16 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if cfg.Drain <= 0 {
 		cfg.Drain = 10 * time.Second
 	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = 3 * time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
 		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0, cfg.RecordBytes),
 		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
-		skip: map[string]bool{}, cache: newCache(24 << 20), expired: make(chan expiry, 16),
+		cache: newCache(24 << 20), expired: make(chan expiry, 16),
 	}
 	if e.cfg.Free == nil {
 		e.cfg.Free = freeSpace
@@ -151,6 +157,12 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if e.published, err = s.Number("published"); err != nil {
 		return nil, err
 	}
+	e.passed = e.published
+	o, err := e.readOffsets()
+	if err != nil {
+		return nil, err
+	}
+	e.ahead, e.partitions = o.Sent, o.partitions()
 	if e.hmacKey = cfg.Key; e.hmacKey == nil {
 		if e.hmacKey, err = SiteKey(cfg.Dir, s); err != nil {
 			return nil, err
@@ -305,11 +317,18 @@ func (e *Engine) reached(checkpoint, lastEvent uint64) {
 }
 
 // Progress gives the journal's last position, the last that has its outcome,
-// the last event, and the last event on Kafka.
+// the last event, and the last before the first that is not on Kafka.
 func (e *Engine) Progress() (tail, checkpoint, event, published uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.store.Tail(), e.checkpoint, e.lastEvent, e.published
+}
+
+// Stuck names the topics of which a partition does not take events.
+func (e *Engine) Stuck() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stuck
 }
 
 // ReadResource gives a held resource and its version, nil where there is none.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -31,18 +32,26 @@ const patience = 20 * time.Second
 var builtin = sync.OnceValues(func() (*tables.Mapper, error) { return tables.Load(fhir.NewSchema()) })
 
 // A log is a Kafka in memory that can be stopped, that can lose what it had,
-// and that refuses one partition when told.
+// that refuses one topic when told, and does not answer for one partition. What
+// it did not take must be offered again.
 type log struct {
 	mu      sync.Mutex
 	cluster string
 	parts   map[pipelines.TopicPartition][]pipelines.OutboxEvent
-	refuse  map[string]error // by topic
-	down    chan struct{}    // closed when it is back; nil: it is up
-	before  func()           // called before each append, with nothing held
+	refuse  map[string]error                           // by topic
+	hangs   map[pipelines.TopicPartition]chan struct{} // closed when it answers again
+	offered map[pipelines.TopicPartition][]string      // what it did not take
+	missing string                                     // a topic that it does not have
+	astray  error                                      // something else was offered
+	down    chan struct{}                              // closed when it is back; nil: it is up
+	before  func()                                     // called before each append, with nothing held
 }
 
 func newLog() *log {
-	return &log{cluster: "one", parts: map[pipelines.TopicPartition][]pipelines.OutboxEvent{}, refuse: map[string]error{}}
+	return &log{
+		cluster: "one", parts: map[pipelines.TopicPartition][]pipelines.OutboxEvent{}, refuse: map[string]error{},
+		hangs: map[pipelines.TopicPartition]chan struct{}{}, offered: map[pipelines.TopicPartition][]string{},
+	}
 }
 
 func (l *log) stop() { l.mu.Lock(); defer l.mu.Unlock(); l.down = make(chan struct{}) }
@@ -52,6 +61,35 @@ func (l *log) start() {
 	defer l.mu.Unlock()
 	close(l.down)
 	l.down = nil
+}
+
+// hang makes a partition answer no more, until the function is called.
+func (l *log) hang(tp pipelines.TopicPartition) (again func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hangs := make(chan struct{})
+	l.hangs[tp] = hangs
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.hangs, tp)
+		close(hangs)
+	})
+}
+
+func (l *log) answers(ctx context.Context, tp pipelines.TopicPartition) error {
+	l.mu.Lock()
+	hangs := l.hangs[tp]
+	l.mu.Unlock()
+	if hangs == nil {
+		return nil
+	}
+	select {
+	case <-hangs:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%v does not answer: %w", tp, ctx.Err())
+	}
 }
 
 func (l *log) up(ctx context.Context) error {
@@ -70,7 +108,22 @@ func (l *log) up(ctx context.Context) error {
 }
 
 func (l *log) Publish(ctx context.Context, topic string, partition int32, events []pipelines.OutboxEvent) (int64, error) {
+	tp := pipelines.TopicPartition{Topic: topic, Partition: partition}
+	l.mu.Lock()
+	for i, id := range l.offered[tp] {
+		if i >= len(events) || events[i].ID != id {
+			l.astray = fmt.Errorf("%v: other events than those that it did not take", tp)
+		}
+	}
+	l.offered[tp] = nil
+	for i := range events {
+		l.offered[tp] = append(l.offered[tp], events[i].ID)
+	}
+	l.mu.Unlock()
 	if err := l.up(ctx); err != nil {
+		return -1, err
+	}
+	if err := l.answers(ctx, tp); err != nil {
 		return -1, err
 	}
 	if l.before != nil {
@@ -79,9 +132,12 @@ func (l *log) Publish(ctx context.Context, topic string, partition int32, events
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.refuse[topic]; err != nil {
+		if errors.As(err, new(*pipelines.LogLost)) {
+			l.offered[tp] = nil
+		}
 		return -1, err
 	}
-	tp := pipelines.TopicPartition{Topic: topic, Partition: partition}
+	l.offered[tp] = nil
 	base := int64(len(l.parts[tp]))
 	for _, ev := range events {
 		ev.Key, ev.Value = bytes.Clone(ev.Key), bytes.Clone(ev.Value)
@@ -90,22 +146,30 @@ func (l *log) Publish(ctx context.Context, topic string, partition int32, events
 	return base, nil
 }
 
-func (l *log) Partitions(ctx context.Context, _ string) (int32, error) { return 3, l.up(ctx) }
-
-func (l *log) LogEnds(ctx context.Context) (string, map[pipelines.TopicPartition]int64, error) {
+func (l *log) Topics(ctx context.Context) (string, map[string]int32, error) {
 	if err := l.up(ctx); err != nil {
 		return "", nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ends := map[pipelines.TopicPartition]int64{}
+	partitions := map[string]int32{}
 	for _, topic := range records.Topics() {
-		for p := range int32(3) {
-			tp := pipelines.TopicPartition{Topic: topic, Partition: p}
-			ends[tp] = int64(len(l.parts[tp]))
-		}
+		partitions[topic] = 3
 	}
-	return l.cluster, ends, nil
+	delete(partitions, l.missing)
+	return l.cluster, partitions, nil
+}
+
+func (l *log) LogEnd(ctx context.Context, topic string, partition int32) (int64, error) {
+	if err := l.answers(ctx, pipelines.TopicPartition{Topic: topic, Partition: partition}); err != nil {
+		return -1, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if topic == l.missing {
+		return -1, errMissing
+	}
+	return int64(len(l.parts[pipelines.TopicPartition{Topic: topic, Partition: partition}])), nil
 }
 
 func (l *log) ReadFrom(_ context.Context, topic string, partition int32, from int64, fn func(int64, pipelines.OutboxEvent) error) error {
@@ -232,6 +296,9 @@ func (h *house) run() *house {
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(h.t, <-done)
+		h.log.mu.Lock()
+		require.NoError(h.t, h.log.astray)
+		h.log.mu.Unlock()
 		require.NoError(h.t, h.store.Close())
 	})
 	h.t.Cleanup(h.stop)
@@ -285,8 +352,8 @@ func (h *house) drained() {
 	}, patience, time.Millisecond, "not everything is published")
 }
 
-// metric is the sum of a metric over its labels.
-func (h *house) metric(name string) float64 {
+// metric is the sum of a metric over its labels, or of those that have a value.
+func (h *house) metric(name string, label ...string) float64 {
 	h.t.Helper()
 	families, err := h.cfg.Registry.(*prometheus.Registry).Gather()
 	require.NoError(h.t, err)
@@ -294,6 +361,9 @@ func (h *house) metric(name string) float64 {
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
+				if len(label) > 0 && !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label[0] }) {
+					continue
+				}
 				total += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}

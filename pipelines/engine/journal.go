@@ -165,13 +165,49 @@ func (e *Engine) fate(en *entry) (*Fate, error) {
 		return f, err
 	}
 	f.Outcome, f.Reason, f.Place, f.Of, f.Flags = o.Status, o.Reason, o.Place, o.Of, o.Flags
-	if _, _, _, published := e.Progress(); o.Status == pipelines.Published && o.Last > published {
-		f.Outcome = pipelines.Pending
+	if o.Status == pipelines.Published {
+		there, err := e.onKafka(o)
+		if err != nil {
+			return nil, err
+		}
+		if !there {
+			f.Outcome = pipelines.Pending
+		}
 	}
 	if o.Events != nil {
 		f.Events = o.Events
 	}
 	return f, nil
+}
+
+// onKafka says whether all events of an outcome are on their partitions.
+func (e *Engine) onKafka(o pipelines.Outcome) (bool, error) {
+	e.mu.Lock()
+	published, ahead, partitions := e.published, e.ahead, e.partitions
+	e.mu.Unlock()
+	if o.Last <= published {
+		return true, nil
+	}
+	there := len(ahead) > 0 && len(o.Events) > 0
+	for n := o.Last - uint64(len(o.Events)) + 1; there && n <= o.Last; n++ {
+		stored, err := e.store.Event(n)
+		if err != nil {
+			return false, err
+		}
+		data, err := store.DecodeEvent(nil, stored)
+		if err != nil {
+			return false, err
+		}
+		ev, err := decodeEvent(data)
+		if err != nil {
+			return false, err
+		}
+		there = n <= published
+		if count := partitions[ev.topic]; count > 0 && !there {
+			there = n <= ahead[partitionName(ev.topic, int32(partitionOf(ev.Key, count)))]
+		}
+	}
+	return there, nil
 }
 
 // Show gives one journal entry's fate and bytes.

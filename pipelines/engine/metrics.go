@@ -10,6 +10,7 @@ type metrics struct {
 	gate                                               *prometheus.CounterVec
 	append, publish, whole                             prometheus.Histogram
 	free                                               prometheus.Gauge
+	stuck, waiting                                     *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) *metrics {
@@ -39,8 +40,9 @@ func newMetrics(reg prometheus.Registerer, e *Engine) *metrics {
 		return float64(tail) - float64(checkpoint)
 	})
 	gauge("liaison_outbox_pending", "Events that are not on Kafka yet.", func() float64 {
-		_, _, event, published := e.Progress()
-		return float64(event) - float64(published)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return float64(e.lastEvent) - float64(e.passed) + float64(e.left)
 	})
 	gauge("liaison_journal_bytes", "What the journal's entries hold.", func() float64 { return float64(e.store.JournalBytes()) })
 	m := &metrics{
@@ -59,7 +61,9 @@ func newMetrics(reg prometheus.Registerer, e *Engine) *metrics {
 		whole:         histogram("liaison_end_to_end_seconds", "From receipt to Kafka's acknowledgement of the event."),
 		free:          prometheus.NewGauge(prometheus.GaugeOpts{Name: "liaison_disk_free_bytes", Help: "Free space under the data."}),
 	}
-	reg.MustRegister(m.free)
+	m.stuck = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "liaison_topic_stuck", Help: "1 while a partition of the topic does not take events."}, []string{"topic"})
+	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "liaison_topic_waiting", Help: "Events that wait for a partition of the topic that does not take them, or has not caught up."}, []string{"topic"})
+	reg.MustRegister(m.free, m.stuck, m.waiting)
 	return m
 }
 

@@ -1,29 +1,17 @@
 package engine
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/store"
-)
-
-// How much is published at once.
-const (
-	batchBytes  = 4 << 20
-	batchEvents = 1024
 )
 
 // A stored event is what the outbox holds: topic and Kafka record.
@@ -130,79 +118,17 @@ func EventValue(stored []byte) (id string, value []byte, err error) {
 	return ev.ID, ev.Value, err
 }
 
-// publish sends the outbox in its order until the processing has ended and
-// nothing is left, or Kafka does not answer during the drain.
-func (e *Engine) publish(ctx context.Context, processed <-chan struct{}) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { // after the drain Kafka has a few seconds more
-		select {
-		case <-processed:
-			select {
-			case <-time.After(e.cfg.Drain):
-				cancel()
-			case <-ctx.Done():
-			}
-		case <-ctx.Done():
-		}
-	}()
-	if err := e.reconcile(ctx, nil); err != nil && ctx.Err() == nil {
-		return err
-	}
-	trouble := trouble{log: e.cfg.Log}
-	for ctx.Err() == nil {
-		n, err := e.publishBatch(ctx)
-		var lost *pipelines.LogLost
-		if errors.As(err, &lost) {
-			err = errors.Join(err, e.reconcile(ctx, &lost.TopicPartition))
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			e.metrics.publishErrors.Inc()
-			select {
-			case <-time.After(trouble.wait(err)):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		trouble.over()
-		if n > 0 {
-			continue
-		}
-		select {
-		case <-e.outbox:
-		case <-processed:
-			if _, _, last, done := e.Progress(); last == done {
-				return nil
-			}
-		case <-ctx.Done():
-		}
-	}
-	return nil
+// partitionOf is where a key's events go, of so many partitions.
+func partitionOf(key []byte, partitions int) int {
+	h := fnv.New32a()
+	h.Write(key)
+	return int(h.Sum32() % uint32(partitions))
 }
 
-func partitionName(topic string, partition int32) string {
-	return fmt.Sprintf("%s/%d", topic, partition)
-}
-
-// publishBatch sends the next events, the partitions side by side.
-func (e *Engine) publishBatch(ctx context.Context) (int, error) {
-	groups := map[pipelines.TopicPartition][]pipelines.OutboxEvent{}
-	_, _, durable, from := e.Progress()
-	from++
-	last, count, size := from-1, 0, 0
-	if e.room == nil {
-		e.room = make([]byte, 0, batchBytes)
-	}
-	room := e.room // the events of a batch stand in it until they are published
-	var received []int64
-	var skipped []string
-	err := e.store.Outbox(from, func(n uint64, stored []byte) (bool, error) {
-		if n > durable {
-			return false, nil
-		}
+// events visits the outbox behind an event, decoded into room where it has
+// some: the bytes are good as long as room is not used again.
+func (e *Engine) events(after uint64, room []byte, visit func(n uint64, ev *storedEvent, size int) (bool, error)) error {
+	return e.store.Outbox(after+1, func(n uint64, stored []byte) (bool, error) {
 		data, err := store.DecodeEvent(room, stored)
 		if err != nil {
 			return false, err
@@ -214,100 +140,6 @@ func (e *Engine) publishBatch(ctx context.Context) (int, error) {
 		if err != nil {
 			return false, err
 		}
-		last = n
-		count++
-		if e.skip[ev.ID] {
-			skipped = append(skipped, ev.ID)
-			return count < batchEvents, nil
-		}
-		partitions, err := e.publisher.Partitions(ctx, ev.topic)
-		if err != nil {
-			return false, err
-		}
-		h := fnv.New32a()
-		h.Write(ev.Key)
-		tp := pipelines.TopicPartition{Topic: ev.topic, Partition: int32(h.Sum32() % uint32(max(partitions, 1)))}
-		if !e.offsets.lacks(n, partitionName(tp.Topic, tp.Partition)) {
-			return count < batchEvents, nil
-		}
-		groups[tp] = append(groups[tp], ev.OutboxEvent)
-		received = append(received, ev.received)
-		size += len(data)
-		return count < batchEvents && size < batchBytes, nil
+		return visit(n, &ev, len(data))
 	})
-	if err != nil || count == 0 {
-		return 0, err
-	}
-	start := time.Now()
-	if err := e.produce(ctx, groups); err != nil {
-		return 0, fmt.Errorf("publish: %w", err)
-	}
-	e.failpoint("between-produce-and-mark")
-	now := time.Now()
-	e.metrics.publish.Observe(now.Sub(start).Seconds())
-	for _, at := range received {
-		if at != 0 {
-			e.metrics.whole.Observe(now.Sub(time.Unix(0, at)).Seconds())
-		}
-	}
-	e.offsets.sent(last)
-	if err := e.markPublished(last); err != nil {
-		return 0, err
-	}
-	for _, id := range skipped {
-		delete(e.skip, id)
-	}
-	return count, nil
-}
-
-// produce sends each partition's events. When some partitions fail, what the
-// others took is not sent again with the next try.
-func (e *Engine) produce(ctx context.Context, groups map[pipelines.TopicPartition][]pipelines.OutboxEvent) error {
-	var group errgroup.Group
-	var mu sync.Mutex
-	var done []pipelines.TopicPartition
-	for tp, events := range groups {
-		group.Go(func() error {
-			base, err := e.publisher.Publish(ctx, tp.Topic, tp.Partition, events)
-			if err != nil {
-				return err //nolint:wrapcheck // wrapped where it is one of several
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			done = append(done, tp)
-			e.offsets.Ends[partitionName(tp.Topic, tp.Partition)] = base + int64(len(events))
-			e.metrics.published.WithLabelValues(tp.Topic).Add(float64(len(events)))
-			return nil
-		})
-	}
-	err := group.Wait()
-	if err != nil {
-		for _, tp := range done {
-			for i := range groups[tp] {
-				e.skip[groups[tp][i].ID] = true
-			}
-		}
-	}
-	return err
-}
-
-func (e *Engine) markPublished(last uint64) error {
-	data, err := json.Marshal(e.offsets)
-	if err != nil {
-		return fmt.Errorf("write offsets: %w", err)
-	}
-	b := e.store.NewBatch()
-	if err := b.Number("published", last); err != nil {
-		return err
-	}
-	if err := b.Meta("offsets", data); err != nil {
-		return err
-	}
-	if err := b.Commit(); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	e.published = last
-	e.mu.Unlock()
-	return nil
 }

@@ -64,7 +64,12 @@ func (a *App) listenOperations(ctx context.Context, reg *prometheus.Registry) (*
 	}
 	o := &operations{listener: l}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+		for _, topic := range a.engine.Stuck() { // the process is well, and what it took is kept
+			fmt.Fprintf(w, "kafka does not take the events of %s: they wait on disk\n", topic)
+		}
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !o.ready.Load() {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 	"github.com/liaison-health/liaison/pipelines/store"
@@ -186,11 +187,15 @@ type nowhere struct{}
 func (nowhere) Publish(context.Context, string, int32, []pipelines.OutboxEvent) (int64, error) {
 	return 0, nil
 }
-func (nowhere) Partitions(context.Context, string) (int32, error) { return 1, nil }
 
-func (nowhere) LogEnds(context.Context) (string, map[pipelines.TopicPartition]int64, error) {
-	return "nowhere", nil, nil
+func (nowhere) Topics(context.Context) (string, map[string]int32, error) {
+	partitions := map[string]int32{}
+	for _, topic := range records.Topics() {
+		partitions[topic] = 1
+	}
+	return "nowhere", partitions, nil
 }
+func (nowhere) LogEnd(context.Context, string, int32) (int64, error) { return 0, nil }
 
 func (nowhere) ReadFrom(context.Context, string, int32, int64, func(int64, pipelines.OutboxEvent) error) error {
 	return nil
