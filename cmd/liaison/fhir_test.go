@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -165,6 +166,71 @@ func TestFHIRConditionalCreate(t *testing.T) {
 	require.Equal(t, before, after)
 	_, text = c.status(412, "POST", "", transaction(`,"ifMatch":"W/\"1\""`))
 	require.Contains(t, text, "Bundle.entry[1].request")
+}
+
+// A conditional create finds what is held by its identifiers, however it came
+// and however the condition is written, after a restart too; a reference in a
+// transaction goes to what is found.
+func TestFHIRConditionFindsAll(t *testing.T) {
+	cfg := embeddedConfig(t)
+	a, stop := serving(t, cfg)
+	c := fhirClient{t, "http://" + a.Addresses()["source:portal"] + "/fhir"}
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		stop()
+	})
+	c.status(200, "PUT", "/Patient/p1", `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:a","value":"1"},{"system":"urn:b","value":"2 %"},{"value":"bare"}]}`)
+	c.status(200, "POST", "", `{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:c","value":"3"}]}},
+		{"resource":{"resourceType":"Practitioner","id":"d1","identifier":[{"system":"urn:npi","value":"55"}]}}]}`)
+	sendAll(t, a.Addresses()["source:adt"], []byte("MSH|^~\\&|ADT1|ALDER|||20260310120000-0400||ADT^A28^ADT_A05|K1|P|2.5.1\rEVN|A28|20260310120000-0400\rPID|1||77^^^&1.2.3.4&ISO^MR~88^^^&1.2.3.5&ISO^PI||Keene^Ada\r"))
+	require.NoError(t, a.Wait(t.Context()))
+	created := c.create
+	for range 2 {
+		require.Equal(t, "/Patient/p1", created(200, "Patient", "identifier=urn:a|1"))
+		require.Equal(t, "/Patient/p1", created(200, "Patient", "identifier=urn%3Ab%7C2%20%25"), "an identifier that is not its key")
+		require.Equal(t, "/Patient/p1", created(200, "Patient", "identifier=|bare"))
+		require.Equal(t, "/Patient/p1", created(200, "Patient", "identifier=urn:b|"))
+		require.Equal(t, "/Patient/p2", created(200, "Patient", "identifier=urn:c|3"))
+		require.Equal(t, "/Practitioner/d1", created(200, "Practitioner", "identifier=urn:npi|55"))
+		keene := created(200, "Patient", "identifier=urn:oid:1.2.3.4|77")
+		require.Equal(t, keene, created(200, "Patient", "identifier=urn:oid:1.2.3.5|88&identifier=urn:oid:1.2.3.4|"))
+		_, text := c.status(200, "GET", keene, "")
+		require.Contains(t, text, "Keene")
+		created(412, "Patient", "identifier=urn:a|1,urn:c|3")
+		created(400, "Patient", "name=Keene")
+		require.Equal(t, "412", c.ifMatch("p2", 1<<40))
+		http.DefaultClient.CloseIdleConnections()
+		stop()
+		a, stop = serving(t, cfg)
+		c.base = "http://" + a.Addresses()["source:portal"] + "/fhir"
+		created = c.create
+	}
+	_, text := c.status(200, "POST", "", `{"resourceType":"Bundle","type":"transaction","entry":[
+		{"fullUrl":"urn:uuid:4f1c2a60-7d35-4c8e-9b0a-5d2f6e31a711","resource":{"resourceType":"Patient","gender":"male"},"request":{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:b|2%20%25"}},
+		{"resource":{"resourceType":"Observation","id":"o1","status":"final","code":{"text":"x"},"subject":{"reference":"urn:uuid:4f1c2a60-7d35-4c8e-9b0a-5d2f6e31a711"}},"request":{"method":"PUT","url":"Observation/o1"}}]}`)
+	require.Contains(t, text, `"location":"Patient/p1/`)
+	_, text = c.status(200, "GET", "/Patient/p1", "")
+	require.NotContains(t, text, "male")
+	_, text = c.status(200, "GET", "/Observation/o1", "")
+	require.Contains(t, text, `"Patient/p1"`)
+	c.status(200, "PUT", "/Patient/p1", `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:a","value":"1"}]}`)
+	at := created(201, "Patient", "identifier=urn:b|2%20%25")
+	require.NotEqual(t, "/Patient/p1", at, "what it no longer has does not find it")
+}
+
+// create makes a conditional create and gives where the resource is.
+func (c fhirClient) create(status int, typ, condition string) string {
+	c.t.Helper()
+	r, _ := c.status(status, "POST", "/"+typ, `{"resourceType":"`+typ+`"}`, "If-None-Exist", condition)
+	at, _, _ := strings.Cut(r.Header.Get("Location"), "/_history/")
+	return strings.TrimPrefix(at, c.base)
+}
+
+// ifMatch gives the status of an update with a version.
+func (c fhirClient) ifMatch(id string, version uint64) string {
+	c.t.Helper()
+	r, _ := c.call("PUT", "/Patient/"+id, `{"resourceType":"Patient","id":"`+id+`"}`, "If-Match", fmt.Sprintf(`W/"%d"`, version))
+	return fmt.Sprint(r.StatusCode)
 }
 
 // A batch is taken whole or not at all: one entry that the gate refuses leaves

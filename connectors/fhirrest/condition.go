@@ -76,10 +76,40 @@ func (s *Server) holds(w http.ResponseWriter, r *http.Request, d *decision, i in
 		s.fail(w, http.StatusPreconditionFailed, "conflict", place, "If-Match names another version than the one that is held")
 	case noneMatch != "" && found != nil && found.is(noneMatch):
 		s.fail(w, http.StatusPreconditionFailed, "conflict", place, "If-None-Match names what is held")
+	case noneExist != "":
+		return s.alone(w, r, d, i, typ, place, noneExist, found)
 	default:
-		if noneExist != "" && found != nil {
-			d.exists[i] = found
+		return true
+	}
+	return false
+}
+
+// alone looks whether something meets If-None-Exist: one that does is what the
+// create comes to, several are an error. created is what a create under the same
+// condition has made before.
+func (s *Server) alone(w http.ResponseWriter, r *http.Request, d *decision, i int, typ, place, noneExist string, created *resource) bool {
+	condition, err := fhir.ParseCondition(noneExist)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, "not-supported", place, "If-None-Exist: "+err.Error())
+		return false
+	}
+	refs, err := s.cfg.Search(r.Context(), typ, condition)
+	switch {
+	case err != nil:
+		s.fail(w, http.StatusInternalServerError, "exception", place, "the resources cannot be searched")
+	case len(refs) > 1:
+		s.fail(w, http.StatusPreconditionFailed, "multiple-matches", place, "If-None-Exist: several resources match")
+	case len(refs) == 0 && created != nil:
+		s.fail(w, http.StatusPreconditionFailed, "conflict", place, "If-None-Exist: what was created under this condition no longer meets it, and has the id; update it, or create without the condition")
+	case len(refs) == 1:
+		found, _, err := s.held(r.Context(), typ, strings.TrimPrefix(refs[0], typ+"/"))
+		if err != nil || found == nil {
+			s.fail(w, http.StatusInternalServerError, "exception", place, "the resource cannot be read")
+			return false
 		}
+		d.exists[i] = found
+		return true
+	default:
 		return true
 	}
 	return false

@@ -24,6 +24,8 @@ const settling = 2 * time.Second
 type resource struct {
 	text    []byte
 	version uint64
+	ref     string
+	carried func(position uint64) bool
 }
 
 func (r *resource) etag() string {
@@ -37,8 +39,8 @@ func (r *resource) etag() string {
 func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
 
 // is says whether a list of entity tags names what is held. A number names what
-// was held once the message at that position had its effect: it still does when
-// nothing has changed the resource since.
+// was held once the message at that position had its effect, where it brought
+// this resource: it still does when nothing has changed the resource since.
 func (r *resource) is(tags string) bool {
 	for tag := range strings.SplitSeq(tags, ",") {
 		tag = strings.TrimSpace(tag)
@@ -46,7 +48,7 @@ func (r *resource) is(tags string) bool {
 			return true
 		}
 		at, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`), 10, 64)
-		if err == nil && r.version > 0 && at >= r.version {
+		if err == nil && r.version > 0 && (at == r.version || at > r.version && r.carried(at)) {
 			return true
 		}
 	}
@@ -56,18 +58,28 @@ func (r *resource) is(tags string) bool {
 // held reads a resource, nil where there is none, once what this server has
 // accepted so far has its outcome; settled is false when that takes too long.
 func (s *Server) held(ctx context.Context, typ, id string) (found *resource, settled bool, err error) {
-	settled = true
-	if last := s.accepted.Load(); last > 0 && s.cfg.Outcomes != nil {
-		patience, cancel := context.WithTimeout(ctx, settling)
-		_, err := s.cfg.Outcomes.Wait(patience, last)
-		cancel()
-		settled = err == nil
-	}
+	settled = s.done(ctx)
 	text, version, err := s.cfg.Read(ctx, typ, id)
 	if err != nil || text == nil {
 		return nil, settled, err
 	}
-	return &resource{text: text, version: version}, settled, nil
+	ref := typ + "/" + id
+	return &resource{text: text, version: version, ref: ref, carried: func(position uint64) bool {
+		carried, err := s.cfg.Carried(ctx, position, ref)
+		return carried && err == nil
+	}}, settled, nil
+}
+
+// done waits until what this server has accepted so far has its outcome; false
+// when that takes too long.
+func (s *Server) done(ctx context.Context) bool {
+	if last := s.accepted.Load(); last > 0 && s.cfg.Outcomes != nil {
+		patience, cancel := context.WithTimeout(ctx, settling)
+		defer cancel()
+		_, err := s.cfg.Outcomes.Wait(patience, last)
+		return err == nil
+	}
+	return true
 }
 
 // read gives what is held (R4 §3.1.0.1.5, §3.1.0.2), with a version only when

@@ -27,6 +27,9 @@ type Request struct {
 	Type        string `json:"type"` // "" for a Bundle at the base
 	ID          string `json:"id,omitempty"`
 	IfNoneExist string `json:"ifNoneExist,omitempty"`
+	// Exists are the resources that conditions have found, Type/id, by the place
+	// of the resource in the request.
+	Exists map[int]string `json:"exists,omitempty"`
 }
 
 // Config says how a server listens, and what it asks of the rest of Liaison.
@@ -50,6 +53,10 @@ type Config struct {
 	// Read gives a held resource, nil where there is none, and the position of
 	// the message that made it what it is, 0 where that is not known.
 	Read func(ctx context.Context, resourceType, id string) ([]byte, uint64, error)
+	// Search finds held resources: Type/id, two at most.
+	Search func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
+	// Carried says whether the message at a position brought a resource.
+	Carried func(ctx context.Context, position uint64, ref string) (bool, error)
 	// Types are the resource types there are; Held says which of them are kept
 	// for reading, nil: all.
 	Types    []string

@@ -54,7 +54,7 @@ func serve(t *testing.T, in *intake, change func(*fhirrest.Config)) string {
 	cfg := fhirrest.Config{
 		Name: "portal", Listen: "127.0.0.1:0", MaxBody: 64 << 10, Outcomes: in, Types: []string{"Patient", "Observation", "Binary", "Bundle"},
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
-			return records.Identify(records.FHIRRequest{Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Body: body})
+			return records.Identify(records.FHIRRequest{Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Body: body})
 		},
 		Read: func(_ context.Context, typ, id string) ([]byte, uint64, error) {
 			if held, ok := in.held[typ+"/"+id]; ok {
@@ -62,6 +62,20 @@ func serve(t *testing.T, in *intake, change func(*fhirrest.Config)) string {
 			}
 			return nil, 0, nil
 		},
+		Search: func(_ context.Context, typ string, c fhir.Condition) ([]string, error) {
+			var found []string
+			for ref, text := range in.held {
+				n, err := fhir.ParseJSON([]byte(text))
+				if err != nil {
+					return nil, err
+				}
+				if strings.HasPrefix(ref, typ+"/") && c.Matches(n) {
+					found = append(found, ref)
+				}
+			}
+			return found, nil
+		},
+		Carried: func(_ context.Context, position uint64, _ string) (bool, error) { return position == 9, nil },
 		Check: func(n *fhir.Node) []fhir.Issue {
 			if n.Str("gender") == "wrong" {
 				return []fhir.Issue{{Severity: "error", Code: "code-invalid", Expression: "Patient.gender", Diagnostics: "not a code of the value set"}}
@@ -156,10 +170,50 @@ func TestIfNoneExist(t *testing.T) {
 	r, _ := call(t, "POST", base+"/Patient", patient, "If-None-Exist", "identifier=urn:oid:1.2.3|4711")
 	require.Equal(t, http.StatusCreated, r.StatusCode)
 	id := strings.Split(r.Header.Get("Location"), "/")[5]
-	in.held = map[string]string{"Patient/" + id: `{"resourceType":"Patient","id":"` + id + `"}`}
-	r, _ = call(t, "POST", base+"/Patient", patient, "If-None-Exist", "identifier=urn:oid:1.2.3|4711")
-	require.Equal(t, http.StatusOK, r.StatusCode)
+	held := func(id, identifier string) string {
+		return `{"resourceType":"Patient","id":"` + id + `","identifier":[` + identifier + `]}`
+	}
+	const own, bare = `{"system":"urn:oid:1.2.3","value":"4711"}`, `{"value":"A,1"}`
+	in.held = map[string]string{"Patient/" + id: held(id, `{"value":"other"},`+own), "Patient/b": held("b", bare+`,{"system":"urn:x","value":"9"}`)}
+	for condition, at := range map[string]string{
+		"identifier=urn:oid:1.2.3|4711": id, "identifier=urn%3Aoid%3A1.2.3%7C4711": id, "?identifier=urn:oid:1.2.3|4711": id, "Patient?identifier=urn:oid:1.2.3|": id,
+		`identifier=|A\,1`: "b", "identifier=|A%5C%2C1&identifier=urn:x|9": "b", "identifier=urn:x|9&identifier=|A%5C%2C1": "b", "identifier=urn:x|8,urn:x|9": "b",
+	} {
+		r, body := call(t, "POST", base+"/Patient", patient, "If-None-Exist", condition, "Prefer", "return=representation")
+		require.Equal(t, http.StatusOK, r.StatusCode, condition)
+		require.Equal(t, in.held["Patient/"+at], body, condition)
+		require.Contains(t, r.Header.Get("Location"), "/Patient/"+at+"/_history/7")
+	}
+	for condition, status := range map[string]int{
+		"identifier=urn:oid:1.2.3|4711,urn:x|9": 412, "name=Doe": 400, "identifier=urn:x|9&name=Doe": 400, "identifier=4711": 400, "identifier:exact=urn:x|9": 400,
+		"identifier=": 400, "identifier=|": 400, "identifier=urn:x|%zz": 400, "_id=b": 400,
+	} {
+		r, body := call(t, "POST", base+"/Patient", patient, "If-None-Exist", condition)
+		require.Equal(t, status, r.StatusCode, condition)
+		require.Contains(t, body, "If-None-Exist: ")
+		require.NotContains(t, body, "Doe")
+	}
 	require.Len(t, in.got, 1, "what exists is not created again")
+	for _, condition := range []string{"identifier=urn:x|8", "identifier=|9", "identifier=urn:x|9&identifier=urn:x|8"} {
+		r, _ = call(t, "POST", base+"/Patient", patient, "If-None-Exist", condition)
+		require.Equal(t, http.StatusCreated, r.StatusCode, condition)
+	}
+	in.held["Patient/"+id] = held(id, bare)
+	r, _ = call(t, "POST", base+"/Patient", patient, "If-None-Exist", "identifier=urn:oid:1.2.3|4711")
+	require.Equal(t, http.StatusPreconditionFailed, r.StatusCode, "its id is taken")
+}
+
+// If-Match and the version of a read name what is held by the message that made
+// it so, or by one that brought it and changed nothing; no other number does.
+func TestVersions(t *testing.T) {
+	in := &intake{held: map[string]string{"Patient/p1": `{"resourceType":"Patient","id":"p1"}`}}
+	base := serve(t, in, nil)
+	for tag, status := range map[string]int{"7": 200, "9": 200, "6": 412, "8": 412, "999999": 412, "x": 412} {
+		r, _ := call(t, "PUT", base+"/Patient/p1", `{"resourceType":"Patient","id":"p1"}`, "If-Match", `W/"`+tag+`"`)
+		require.Equal(t, status, r.StatusCode, tag)
+		r, _ = call(t, "GET", base+"/Patient/p1/_history/"+tag, "")
+		require.Equal(t, map[int]int{200: 200, 412: 404}[status], r.StatusCode, tag)
+	}
 }
 
 func TestBundles(t *testing.T) {

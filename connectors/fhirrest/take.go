@@ -56,7 +56,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 		s.fail(w, http.StatusUnprocessableEntity, "invalid", "", "the resources cannot be identified")
 		return
 	}
-	receipt, exists, ok := s.journal(w, r, q, node, body, refs)
+	receipt, refs, exists, ok := s.journal(w, r, q, node, body, refs)
 	if !ok {
 		return
 	}
@@ -70,30 +70,40 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 	s.taken(w, r, q, node, body, refs, receipt.Position, exists)
 }
 
-// journal puts a request into the journal when its conditions hold; false when
-// it is answered.
-func (s *Server) journal(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string) (receipt pipelines.Receipt, exists map[int]*resource, ok bool) {
-	meta, err := json.Marshal(q)
-	if err != nil {
-		s.fail(w, http.StatusInternalServerError, "exception", "", "the request failed")
-		return receipt, nil, false
-	}
+// journal puts a request into the journal when its conditions hold, with what
+// they have found; false when it is answered.
+func (s *Server) journal(w http.ResponseWriter, r *http.Request, q Request, node *fhir.Node, body []byte, refs []string) (receipt pipelines.Receipt, names []string, exists map[int]*resource, ok bool) {
+	var err error
 	if conditional(r, q, node) {
 		s.order.Lock()
 		defer s.order.Unlock()
 		d := s.decide(w, r, q, node, refs)
 		if d.failed {
-			return receipt, nil, false
+			return receipt, nil, nil, false
 		}
 		if found := d.exists[0]; found != nil && q.Type != "" {
-			s.located(w, r, refs[0], found.etag())
+			s.located(w, r, found.ref, found.etag())
 			s.answered(w, r, http.StatusOK, found.text)
-			return receipt, nil, false
+			return receipt, nil, nil, false
 		}
-		exists = d.exists
+		if exists = d.exists; len(exists) > 0 {
+			q.Exists = map[int]string{}
+			for i, found := range exists {
+				q.Exists[i] = found.ref
+			}
+			if refs, err = s.cfg.Identify(q, body); err != nil {
+				s.fail(w, http.StatusUnprocessableEntity, "invalid", "", "the resources cannot be identified")
+				return receipt, nil, nil, false
+			}
+		}
 	} else {
 		s.order.RLock()
 		defer s.order.RUnlock()
+	}
+	meta, err := json.Marshal(q)
+	if err != nil {
+		s.fail(w, http.StatusInternalServerError, "exception", "", "the request failed")
+		return receipt, nil, nil, false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.Timeout)
 	defer cancel()
@@ -102,10 +112,10 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request, q Request, node
 	})
 	if err != nil {
 		s.refuse(w, err)
-		return receipt, nil, false
+		return receipt, nil, nil, false
 	}
 	s.reached(receipt.Position)
-	return receipt, exists, true
+	return receipt, refs, exists, true
 }
 
 // taken answers a request whose bytes are in the journal.

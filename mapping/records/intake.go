@@ -12,13 +12,16 @@ import (
 
 // A FHIRRequest is what a FHIR client sent.
 type FHIRRequest struct {
-	Method      string    `json:"method"` // POST, PUT
-	Type        string    `json:"type"`   // "" for a Bundle at the base
-	ID          string    `json:"id,omitempty"`
-	IfNoneExist string    `json:"ifNoneExist,omitempty"`
-	Body        []byte    `json:"-"`
-	Origin      Origin    `json:"-"`
-	Received    time.Time `json:"-"`
+	Method      string `json:"method"` // POST, PUT
+	Type        string `json:"type"`   // "" for a Bundle at the base
+	ID          string `json:"id,omitempty"`
+	IfNoneExist string `json:"ifNoneExist,omitempty"`
+	// Exists are the resources that conditions have found, Type/id, by the place
+	// of the resource in the request: they stay as they are.
+	Exists   map[int]string `json:"exists,omitempty"`
+	Body     []byte         `json:"-"`
+	Origin   Origin         `json:"-"`
+	Received time.Time      `json:"-"`
 }
 
 // Identify gives the type and id under which each resource of a request is
@@ -94,6 +97,9 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		}
 		e := intakeEntry{node: n, put: method == "PUT", new: item.Str("request.ifNoneExist") != ""}
 		e.ref = n.ResourceType() + "/" + req.identity(n, id, item.Str("request.ifNoneExist"))
+		if found := req.Exists[len(out)]; found != "" {
+			e.ref = found
+		}
 		if full := item.Str("fullUrl"); full != "" {
 			moved[full] = e.ref
 		}
@@ -141,6 +147,9 @@ func (req FHIRRequest) identity(n *fhir.Node, id, condition string) string {
 		return id
 	}
 	if condition != "" {
+		if c, err := fhir.ParseCondition(condition); err == nil {
+			condition = c.String()
+		}
 		return fhir.ID(typ, "if-none-exist", req.Origin.Source, condition)
 	}
 	if k := keyOf(n, req.Origin.Source); k.Type != "id" && KindOf(typ) != "" && n.Get("identifier") != nil {
@@ -174,7 +183,7 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Change{Origin: req.Origin, Received: req.Received, ZoneSource: "explicit", Pipeline: req.Origin.Source, Version: "1"}
+	c := &Change{Origin: req.Origin, Received: req.Received, ZoneSource: "explicit", Sought: true, Pipeline: req.Origin.Source, Version: "1"}
 	c.Origin.Message = "FHIR " + typ
 	c.Occurred = req.Received.UTC().Format(time.RFC3339)
 	c.Stamp = Stamp{Sender: "fhir|" + req.Origin.Source, Order: "t" + req.Received.UTC().Format("20060102150405.0000") + fmt.Sprintf("%020d", req.Origin.Journal)}

@@ -69,6 +69,7 @@ func (f *fold) publish(p *pending, shown *resource) error {
 	if s.version == 1 {
 		f.put(resourceKey(s.resource.ResourceType()+"/"+s.resource.ID()), append([]byte{0}, name...))
 	}
+	f.index(shown.node, v.before, s.key)
 	f.out.Events = append(f.out.Events, Event{
 		ID: id, Type: v.event, Kind: s.kind, Topic: s.kind.Topic(), Subject: s.born, Version: s.version,
 		Payload: payload, Occurred: f.c.Occurred, RecordKey: s.key,
@@ -175,7 +176,12 @@ func lookup(get func([]byte) ([]byte, error), ref string) ([]byte, uint64, error
 	if err != nil || len(data) == 0 || data[0] != 0 {
 		return data, 0, err
 	}
-	data, err = get(data[1:])
+	return lookupRecord(get, data[1:])
+}
+
+// lookupRecord reads a record's resource.
+func lookupRecord(get func([]byte) ([]byte, error), name []byte) ([]byte, uint64, error) {
+	data, err := get(name)
 	if err != nil || data == nil {
 		return nil, 0, err
 	}

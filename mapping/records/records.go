@@ -114,6 +114,7 @@ type Change struct {
 	Implied    []Implied
 	Related    []*fhir.Node // the message's other resources
 	OnlyNew    []string     // type/id of what counts only where nothing is held under it (R4 §3.1.0.8.1)
+	Sought     bool         // what it brings besides records can be found by identifiers too
 	Warnings   []string     // codes and places, no values
 	Unmapped   []string
 	Defaulted  []string

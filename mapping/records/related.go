@@ -261,6 +261,9 @@ func (f *fold) hold() error {
 		}
 		if holder != nil && KindOf(r.node.ResourceType()) == "" {
 			f.put(key, next)
+			if f.sought(r.node.ResourceType()) {
+				f.index(r.node, nil, Key{})
+			}
 			continue
 		}
 		old, err := f.get(key)
@@ -269,6 +272,9 @@ func (f *fold) hold() error {
 		}
 		if record := len(old) > 0 && old[0] == 0; !record && string(old) != string(next) {
 			f.put(key, next)
+			if f.sought(r.node.ResourceType()) {
+				f.index(r.node, nil, Key{})
+			}
 		} else if typ := r.node.ResourceType(); record && (typ == "Patient" || typ == "Account") {
 			r.related = false // a message that only names one says less than its record
 			delete(f.nodes, r.ref)

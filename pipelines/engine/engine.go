@@ -7,12 +7,14 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
 	"github.com/liaison-health/liaison/pipelines"
@@ -322,6 +325,43 @@ func (e *Engine) Progress() (tail, checkpoint, event, published uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.store.Tail(), e.checkpoint, e.lastEvent, e.published
+}
+
+// Search finds the held resources of a type that meet a condition: Type/id, two
+// at most.
+func (e *Engine) Search(_ context.Context, resourceType string, c fhir.Condition) ([]string, error) {
+	found, err := records.Search(e.store, resourceType, c)
+	if err != nil {
+		return nil, fmt.Errorf("search %s: %w", resourceType, err)
+	}
+	return found, nil
+}
+
+// Carried says whether the message at a position brought a resource, and had
+// its effect.
+func (e *Engine) Carried(_ context.Context, position uint64, ref string) (bool, error) {
+	data, err := e.store.Entry(position)
+	if err != nil || data == nil {
+		return false, err
+	}
+	en, err := decodeEntry(position, data)
+	if err != nil || en.Format != pipelines.FHIR {
+		return false, err
+	}
+	o, ok, err := e.store.Outcome(position)
+	if err != nil || !ok || o.Status != pipelines.Published && o.Status != pipelines.Unchanged {
+		return false, err
+	}
+	req := records.FHIRRequest{}
+	if err := json.Unmarshal(en.Meta, &req); err != nil {
+		return false, fmt.Errorf("read journal: %w", err)
+	}
+	req.Body, req.Origin = en.raw, records.Origin{Source: en.Source}
+	refs, err := records.Identify(req)
+	if err != nil {
+		return false, fmt.Errorf("read journal: %w", err)
+	}
+	return slices.Contains(refs, ref), nil
 }
 
 // Stuck names the topics of which a partition does not take events.
