@@ -33,6 +33,8 @@ type answerer struct {
 	msg  hl7v2.Message
 	out  []byte
 	held bool // within a batch, whose answers go out together
+
+	expected string // MSA-4 of the message's answers
 }
 
 // handle takes one frame: a message, several, or a batch.
@@ -127,12 +129,25 @@ func (a *answerer) message(raw []byte) [][]byte {
 	if a.conn.server.cfg.Charset != "" {
 		_ = a.msg.SetDefaultCharset(a.conn.server.cfg.Charset)
 	}
-	receipt, err := a.conn.in.Accept(a.ctx, &pipelines.Message{
-		Source: a.conn.server.cfg.Name, Format: pipelines.HL7v2, Peer: a.conn.peer, Raw: raw,
-	})
+	a.expected = ""
+	if a.conn.server.cfg.Sequences != nil && len(a.msg.Segment(0).Field(13).Raw()) > 0 {
+		return a.numbered(mode, raw)
+	}
+	receipt, err := a.accept(raw)
 	if err != nil {
 		return a.refuse(mode, err)
 	}
+	return a.taken(mode, receipt)
+}
+
+func (a *answerer) accept(raw []byte) (pipelines.Receipt, error) {
+	return a.conn.in.Accept(a.ctx, &pipelines.Message{ //nolint:wrapcheck // told apart by who asks
+		Source: a.conn.server.cfg.Name, Format: pipelines.HL7v2, Peer: a.conn.peer, Raw: raw,
+	})
+}
+
+// taken gives the answers of a message that is in the journal.
+func (a *answerer) taken(mode hl7v2.AckMode, receipt pipelines.Receipt) [][]byte {
 	var out [][]byte
 	if mode.Enhanced && mode.Accept.Wants(true) {
 		out = append(out, a.answer("CA"))
@@ -225,7 +240,8 @@ func (a *answerer) refuse(mode hl7v2.AckMode, err error) [][]byte {
 
 func (a *answerer) answer(code hl7v2.AckCode, errs ...hl7v2.AckError) []byte {
 	a.count(string(code))
-	return hl7v2.BuildAck(&a.msg, code, a.conn.server.answers.next(), time.Now(), errs...)
+	answer := hl7v2.Answer{Code: code, ControlID: a.conn.server.answers.next(), Time: time.Now(), Expected: a.expected, Errors: errs}
+	return answer.Append(nil, &a.msg)
 }
 
 // reject answers bytes that are no message of their own.

@@ -28,6 +28,7 @@ type Config struct {
 	Drain        time.Duration   // how long stopping may take to answer what was read; 0: 10 s
 	Processed    bool            // answer after the outcome instead of after the journal
 	Charset      string          // for messages without MSH-18
+	Sequences    Sequences       // of senders that number their messages; nil: MSH-13 is not looked at
 	Room         *pipelines.Room // shared by all sources; nil: no bound
 	Outcomes     pipelines.Outcomes
 	Answered     func(source, code string) // counts answers; may be nil
@@ -48,6 +49,7 @@ type Server struct {
 	stopping bool
 	work     sync.WaitGroup
 	answers  answerIDs
+	turn     sync.Mutex // of messages with a sequence number
 }
 
 // Listen opens the port, so that one in use shows at once; Run serves it.

@@ -561,3 +561,82 @@ func BenchmarkServer(b *testing.B) {
 	cancel()
 	require.NoError(b, <-done)
 }
+
+// sequences keeps the expected numbers, and can fail.
+type sequences struct {
+	mu   sync.Mutex
+	next map[string]int64
+	err  error
+}
+
+func (s *sequences) Expected(sender string) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next, ok := s.next[sender]; ok {
+		return next, nil
+	}
+	return -1, nil
+}
+
+func (s *sequences) Expect(sender string, next int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.next[sender] = next
+	}
+	return s.err
+}
+
+func numbered(id, number string, more ...string) string {
+	return frame(strings.Replace(adt(id, more...), "|P|2.5.1", "|P|2.5.1|"+number, 1))
+}
+
+// A source that holds its senders to their sequence numbers takes what comes in
+// its turn, and answers the rest with the number that it waits for (HL7 v2.5.1
+// §2.10.1); a sender without numbers is taken as ever.
+func TestSequenceNumbers(t *testing.T) {
+	in, kept := &intake{}, &sequences{next: map[string]int64{}}
+	use := func(c *mllp.Config) { c.Sequences = kept }
+	address, stop := serve(t, in, use)
+	acks := exchange(t, address, numbered("A", "0"), numbered("B", "5"), numbered("C", "6"), numbered("D", "6"), numbered("E", "9"), numbered("F", "x"), numbered("G", "7"), frame(adt("H")))
+	var have []string
+	for _, ack := range acks {
+		have = append(have, ack.ControlID+" "+string(ack.Code)+" "+ack.Expected)
+	}
+	require.Equal(t, []string{"A AA -1", "B AA 6", "C AA 7", "D AE 7", "E AE 7", "F AE 7", "G AA 8", "H AA "}, have)
+	require.Equal(t, "MSH-13", acks[4].Errors[0].Location.String())
+	var taken []string
+	for _, raw := range in.messages() {
+		taken = append(taken, strings.Split(raw, "|")[9])
+	}
+	require.Equal(t, []string{"B", "C", "G", "H"}, taken)
+
+	require.NoError(t, stop()) // the number is kept
+	address, _ = serve(t, in, use)
+	other := strings.Replace(numbered("O", "100"), "|EPIC|", "|OTHER|", 1)
+	acks = exchange(t, address, numbered("I", "9"), numbered("J", "0"), numbered("K", "-1"), numbered("L", "1"), other, numbered("M", "2", "||AL|NE"), numbered("N", "9", "||AL|NE"))
+	have = nil
+	for _, ack := range acks {
+		have = append(have, ack.ControlID+" "+string(ack.Code)+" "+ack.Expected)
+	}
+	require.Equal(t, []string{"I AE 8", "J AA 8", "K AA -1", "L AA 2", "O AA 101", "M CA 3", "N CE 3"}, have)
+
+	in.err = func([]byte) error { return pipelines.ErrFull }
+	acks = exchange(t, address, numbered("P", "3"))
+	require.Equal(t, []string{"AE", ""}, []string{string(acks[0].Code), acks[0].Expected}, "its turn is still to come")
+	in.err = nil
+	kept.err = errors.New("no disk")
+	acks = exchange(t, address, numbered("P", "3"))
+	require.Equal(t, "AE", string(acks[0].Code), "not answered before the number is kept")
+	kept.err = nil
+	acks = exchange(t, address, numbered("P", "3"))
+	require.Equal(t, []string{"AA", "4"}, []string{string(acks[0].Code), acks[0].Expected})
+}
+
+// Without the option the numbers say nothing.
+func TestNoSequenceNumbers(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, nil)
+	acks := exchange(t, address, numbered("A", "5"), numbered("B", "3"))
+	require.Equal(t, []string{"AA", "", "AA", ""}, []string{string(acks[0].Code), acks[0].Expected, string(acks[1].Code), acks[1].Expected})
+}

@@ -364,6 +364,22 @@ func (e *Engine) Carried(_ context.Context, position uint64, ref string) (bool, 
 	return slices.Contains(refs, ref), nil
 }
 
+// Expected gives the sequence number that is expected next of a sender; -1: any.
+func (e *Engine) Expected(sender string) (int64, error) {
+	n, err := e.store.Number("sequence " + sender)
+	return int64(n) - 1, err
+}
+
+// Expect notes the sequence number that is expected next of a sender; it is
+// durable on return.
+func (e *Engine) Expect(sender string, next int64) error {
+	b := e.store.NewBatch()
+	if err := b.Number("sequence "+sender, uint64(next+1)); err != nil {
+		return err
+	}
+	return b.Commit()
+}
+
 // Stuck names the topics of which a partition does not take events.
 func (e *Engine) Stuck() []string {
 	e.mu.Lock()

@@ -347,3 +347,23 @@ func TestManySenders(t *testing.T) {
 	require.EqualValues(t, 320, h.metric("liaison_received_total"))
 	h.log.inOrder(t)
 }
+
+// The sequence number that is expected of a sender outlives a power cut.
+func TestSequenceNumberIsKept(t *testing.T) {
+	h := newHouse(t).open()
+	expected := func(sender string) int64 {
+		n, err := h.engine.Expected(sender)
+		require.NoError(t, err)
+		return n
+	}
+	require.EqualValues(t, -1, expected("adt|A|B"))
+	require.NoError(t, h.engine.Expect("adt|A|B", 7))
+	require.NoError(t, h.engine.Expect("adt|A|C", 0))
+	h.fs = h.fs.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{})
+	h.stop()
+	h.open()
+	require.Equal(t, []int64{7, 0, -1}, []int64{expected("adt|A|B"), expected("adt|A|C"), expected("adt|A|D")})
+	require.NoError(t, h.engine.Expect("adt|A|B", -1))
+	require.EqualValues(t, -1, expected("adt|A|B"))
+	h.stop()
+}

@@ -108,7 +108,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 		name := cfg.Sources[i].Name
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
 			Room: room, Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
-			Search: a.engine.Search, Carried: a.engine.Carried, Types: check.Resources(),
+			Search: a.engine.Search, Carried: a.engine.Carried, Sequences: a.engine, Types: check.Resources(),
 		})
 		if err != nil {
 			return nil, err

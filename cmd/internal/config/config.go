@@ -95,6 +95,8 @@ type MLLP struct {
 	Connections  int           `yaml:"connections"`
 	FrameTimeout time.Duration `yaml:"frame_timeout"`
 	IdleTimeout  time.Duration `yaml:"idle_timeout"`
+	// SequenceNumbers holds senders to the numbers of MSH-13 (HL7 v2.5.1 §2.10.1).
+	SequenceNumbers bool `yaml:"sequence_numbers"`
 }
 
 // FHIR listens for resources.

@@ -26,15 +26,16 @@ type Source interface {
 
 // Deps are what sources need beyond their configuration.
 type Deps struct {
-	Room     *pipelines.Room // of large messages, all sources together
-	Outcomes pipelines.Outcomes
-	Answered func(source, code string)
-	Log      *slog.Logger
-	Check    func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
-	Read     func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
-	Search   func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
-	Carried  func(ctx context.Context, position uint64, ref string) (bool, error)
-	Types    []string // resource types of R4
+	Room      *pipelines.Room // of large messages, all sources together
+	Outcomes  pipelines.Outcomes
+	Answered  func(source, code string)
+	Log       *slog.Logger
+	Check     func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
+	Read      func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
+	Search    func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
+	Carried   func(ctx context.Context, position uint64, ref string) (bool, error)
+	Sequences mllp.Sequences
+	Types     []string // resource types of R4
 }
 
 // Open opens the connector that a source's configuration names.
@@ -60,9 +61,13 @@ func openMLLP(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
 	m := s.MLLP
+	var sequences mllp.Sequences
+	if m.SequenceNumbers {
+		sequences = d.Sequences
+	}
 	return mllp.Listen(ctx, mllp.Config{
 		Name: s.Name, Listen: m.Listen, TLS: t, MaxFrame: int(m.MaxFrame), Connections: m.Connections, FrameTimeout: m.FrameTimeout,
-		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Sequences: sequences, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 	})
 }
 
