@@ -1,6 +1,7 @@
 package fhirrest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -232,7 +233,7 @@ func bundleType(t string) bool {
 }
 
 // body reads the whole body, decompressed, up to the cap. A large one waits for
-// room first; leave gives the room back.
+// room as it grows; leave gives the room back.
 func (s *Server) body(w http.ResponseWriter, r *http.Request) (body []byte, leave func(), ok bool) {
 	leave = func() {}
 	var from io.Reader = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
@@ -249,21 +250,24 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (body []byte, leav
 		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "a body is plain or gzip")
 		return nil, leave, false
 	}
-	body, err := io.ReadAll(io.LimitReader(from, min(s.cfg.MaxBody+1, pipelines.LargeMessage)))
-	if err == nil && len(body) == pipelines.LargeMessage {
-		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout/2)
-		defer cancel()
-		room, full := s.cfg.Room.Take(ctx, s.cfg.MaxBody)
-		if full != nil {
-			w.Header().Set("Retry-After", "5")
-			s.fail(w, http.StatusServiceUnavailable, "throttled", "", "too many large requests at once; send it again")
-			return nil, leave, false
+	share := s.cfg.Room.Enter(s.cfg.MaxBody)
+	leave = share.Leave
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout/2)
+	defer cancel()
+	into := bytes.Buffer{}
+	var err error
+	for more := true; more && err == nil; {
+		var n int64
+		n, err = io.Copy(&into, io.LimitReader(from, min(s.cfg.MaxBody+1-int64(into.Len()), pipelines.LargeMessage)))
+		if more = n == pipelines.LargeMessage; more && err == nil {
+			if _, full := share.Grow(ctx, int64(into.Len())+1); full != nil {
+				w.Header().Set("Retry-After", "5")
+				s.fail(w, http.StatusServiceUnavailable, "throttled", "", "too many large requests at once; send it again")
+				return nil, leave, false
+			}
 		}
-		leave = room
-		var rest []byte
-		rest, err = io.ReadAll(io.LimitReader(from, s.cfg.MaxBody+1-int64(len(body))))
-		body = append(body, rest...)
 	}
+	body = into.Bytes()
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig) || int64(len(body)) > s.cfg.MaxBody:

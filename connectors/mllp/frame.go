@@ -56,32 +56,34 @@ type frames struct {
 	deadline deadliner
 	noticed  func(reason string, bytes int) // what was skipped
 	garbage  int
-	told     map[string]bool        // what was skipped and said once
-	partial  []byte                 // of a frame that is too long
-	room     func() (func(), error) // waits for room for a large frame; nil: there is always
-	leave    func()                 // gives the room back that the last frame took
+	told     map[string]bool                          // what was skipped and said once
+	partial  []byte                                   // of a frame that is too long
+	room     func(bytes int) (waited bool, err error) // waits for room for so much of a large frame; nil: there is always
+	leave    func()                                   // gives the room back that the last frame took
+	began    time.Time                                // of the frame, less what it waited for room
 }
 
 func newFrames(r io.Reader, limit int, idle, frame time.Duration, deadline deadliner, noticed func(string, int)) *frames {
 	return &frames{r: bufio.NewReaderSize(r, 64<<10), max: limit, idle: idle, frame: frame, deadline: deadline, noticed: noticed}
 }
 
-// enter takes room for a frame that has turned out large; the time of the frame
-// does not run while it waits.
-func (f *frames) enter() error {
-	leave, err := f.room()
-	if err != nil {
+// grow takes room for what was read of a frame that has turned out large; the
+// time of the frame does not run while it waits.
+func (f *frames) grow(bytes int) error {
+	from := time.Now()
+	waited, err := f.room(bytes)
+	if err != nil || !waited {
 		return err
 	}
-	f.leave = leave
-	return f.deadline(f.frame)
+	now := time.Now()
+	f.began = f.began.Add(now.Sub(from))
+	return f.deadline(max(0, f.frame-now.Sub(f.began)))
 }
 
 // done says that the last message is dealt with.
 func (f *frames) done() {
 	if f.leave != nil {
 		f.leave()
-		f.leave = nil
 	}
 }
 
@@ -95,6 +97,7 @@ func (f *frames) next() ([]byte, error) {
 	if err := f.deadline(f.frame); err != nil {
 		return nil, err
 	}
+	f.began = time.Now()
 	var data []byte
 	for {
 		chunk, err := f.r.ReadSlice(endBlock)
@@ -109,8 +112,8 @@ func (f *frames) next() ([]byte, error) {
 			f.partial = data[:min(len(data), 4096)]
 			return nil, errTooLong
 		}
-		if len(data) > pipelines.LargeMessage && f.room != nil && f.leave == nil {
-			if err := f.enter(); err != nil {
+		if len(data) > pipelines.LargeMessage && f.room != nil {
+			if err := f.grow(len(data)); err != nil {
 				return nil, err
 			}
 		}

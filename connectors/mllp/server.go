@@ -238,7 +238,9 @@ func (c *conn) run(ctx context.Context) {
 	f := newFrames(&asker{conn: c.conn, before: a.flush}, cfg.MaxFrame, cfg.IdleTimeout, cfg.FrameTimeout, c.deadline, func(reason string, bytes int) {
 		cfg.Log.Warn("mllp framing", "source", cfg.Name, "peer", c.peer, "what", reason, "bytes", bytes)
 	})
-	f.room = func() (func(), error) { return cfg.Room.Take(ctx, int64(cfg.MaxFrame)) }
+	share := cfg.Room.Enter(int64(cfg.MaxFrame))
+	f.room = func(bytes int) (bool, error) { return share.Grow(ctx, int64(bytes)) }
+	f.leave = share.Leave
 	defer f.done()
 	for {
 		raw, err := f.next()

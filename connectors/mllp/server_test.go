@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -428,6 +429,25 @@ func TestRoom(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// Senders that began a large frame and stand still hold what they have sent of
+// it, not what a frame may be: a large frame of another goes by.
+func TestRoomOfSlowSenders(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, func(c *mllp.Config) {
+		c.MaxFrame, c.Room, c.FrameTimeout = 4*pipelines.LargeMessage, pipelines.NewRoom(16*pipelines.LargeMessage), time.Minute
+	})
+	large := adt("large") + "NTE|1||" + strings.Repeat("x", pipelines.LargeMessage+pipelines.LargeMessage/2) + "\r"
+	for range 6 {
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = io.WriteString(c, "\x0b"+large)
+		require.NoError(t, err)
+	}
+	require.Len(t, exchange(t, address, frame(large)), 1)
+	require.Len(t, in.messages(), 1)
+}
+
 // blocking holds large messages until it is released.
 type blocking struct {
 	*intake
@@ -560,6 +580,39 @@ func BenchmarkServer(b *testing.B) {
 	})
 	cancel()
 	require.NoError(b, <-done)
+}
+
+// A sender that has not read its answers and goes on sending a frame that is too
+// long gets all of them, and the reason for the close: closing with bytes unread
+// would have the network throw away what was not delivered.
+func TestLastAnswersBeforeClose(t *testing.T) {
+	in := &intake{}
+	address, _ := serve(t, in, nil)
+	narrow := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) { // answers wait at the server
+		set := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
+		return errors.Join(err, set)
+	}}
+	c, err := narrow.DialContext(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	const messages = 400
+	var all strings.Builder
+	for n := range messages {
+		all.WriteString(frame(adt(fmt.Sprint(n))))
+	}
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(c, all.String()+frame(adt("long")+strings.Repeat("NTE|1\r", 60<<10)))
+		sent <- err
+	}()
+	require.Eventually(t, func() bool { return len(in.messages()) == messages }, 5*time.Second, time.Millisecond)
+	answers, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.NoError(t, <-sent)
+	require.Equal(t, messages+1, bytes.Count(answers, []byte{0x1c, '\r'}))
+	last, err := hl7v2.ParseAck(answers[bytes.LastIndexByte(answers, 0x0b)+1:])
+	require.NoError(t, err)
+	require.Equal(t, "104", last.Errors[0].Code)
 }
 
 // sequences keeps the expected numbers, and can fail.
