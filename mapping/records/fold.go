@@ -16,6 +16,7 @@ type Folder struct {
 	limit      int
 	young, old map[string]*state
 	scratch    []byte
+	state      []byte   // of a record, to encode in
 	free       [][]byte // payloads that were given back
 	own        Change   // a copy of the change under way, and its items
 	items      []Item

@@ -1,6 +1,8 @@
 package records
 
 import (
+	"bytes"
+
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
@@ -72,9 +74,8 @@ func (f *fold) flush() error {
 			}
 			continue
 		}
-		if now := s.encode(f.stored(s, shown)); string(now) != string(s.stored) {
-			f.put(p.name, now)
-			s.stored = now
+		if f.encode(s, shown) {
+			f.put(p.name, s.stored)
 		}
 		f.states[string(p.name)] = s
 	}
@@ -82,11 +83,20 @@ func (f *fold) flush() error {
 	return nil
 }
 
-// stored is the JSON of what messages have set, which is what is shown where
-// nothing else is.
-func (f *fold) stored(s *state, shown *resource) []byte {
-	if shown.node == s.resource && s.raw == nil {
-		return f.text(shown)
+// encode makes what is stored of a record, and says whether that is news: the
+// JSON of what messages have set, which is what is shown where nothing else is.
+func (f *fold) encode(s *state, shown *resource) bool {
+	var text []byte
+	same := shown.node == s.resource && s.raw == nil
+	if same {
+		text = f.text(shown)
+	} else {
+		text = f.json(s.resource)
 	}
-	return f.json(s.resource)
+	f.state = s.encode(f.state[:0], text, same)
+	if bytes.Equal(f.state, s.stored) {
+		return false
+	}
+	s.stored = bytes.Clone(f.state)
+	return true
 }

@@ -63,7 +63,7 @@ func (f *fold) publish(p *pending, shown *resource) error {
 		}
 	}
 	name := recordKey(s.kind, s.key.String())
-	s.stored = s.encode(f.stored(s, shown))
+	f.encode(s, shown)
 	f.put(name, s.stored)
 	f.states[string(name)] = s
 	if s.version == 1 {
@@ -139,6 +139,9 @@ func (f *fold) held(ref string) (*resource, error) {
 	name := data[1:]
 	if data, err = f.get(name); err != nil || data == nil {
 		return nil, err
+	}
+	if text := shownText(data); text != nil {
+		return &resource{json: text, references: referencesIn(text), walked: true}, nil
 	}
 	s := f.states[string(name)]
 	if s == nil {

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -132,9 +133,9 @@ func decodeState(data []byte) (*state, error) {
 	return s, nil
 }
 
-// encode writes the state; text is its resource's JSON.
-func (s *state) encode(text []byte) []byte {
-	dst := make([]byte, 0, len(text)+512)
+// encode appends the state; text is its resource's JSON, shown whether that is
+// what consumers see.
+func (s *state) encode(dst, text []byte, shown bool) []byte {
 	field := func(name, value string) {
 		if value != "" {
 			dst = append(dst, '"')
@@ -144,7 +145,11 @@ func (s *state) encode(text []byte) []byte {
 			dst = append(dst, ',')
 		}
 	}
-	dst = append(dst, '{')
+	if shown {
+		dst = append(dst, asStored...)
+	} else {
+		dst = append(dst, '{')
+	}
 	field("kind", string(s.kind))
 	field("type", s.key.Type)
 	field("assigner", s.key.Assigner)
@@ -181,6 +186,22 @@ func (s *state) encode(text []byte) []byte {
 	}
 	return append(dst, '}')
 }
+
+// shownText is the resource's JSON in what encode wrote, where consumers see it
+// as it stands there; nil where they do not.
+func shownText(data []byte) []byte {
+	if !bytes.HasPrefix(data, []byte(asStored)) {
+		return nil
+	}
+	_, text, ok := bytes.Cut(data, []byte(`,"resource":`)) // in a text the quotes are escaped
+	if !ok {
+		return nil
+	}
+	return text[:len(text)-1]
+}
+
+// asStored is what a state begins with whose resource is shown as it is stored.
+const asStored = `{"shown":"stored",`
 
 // encodeOnce writes a line for each value, and the values behind them, each once.
 func encodeOnce(list []once) string {

@@ -298,7 +298,8 @@ func (e *Engine) prepareFHIR(p *prepared, en *entry) {
 type writing struct {
 	*Engine
 	batch *store.Batch
-	over  map[string][]byte
+	over  map[string][]byte // what the batch makes of the state, nil: nothing; written once, when it is whole
+	state int               // bytes of it, at most
 	event uint64
 	dedup dedup
 	mark  store.Mark // of what the batch has taken from the journal
@@ -389,7 +390,7 @@ func (e *Engine) fold(list []*prepared) error {
 				return err
 			}
 			w = e.newWriting()
-		case w.batch.Size() > mostBytes && !last:
+		case w.batch.Size()+w.state > mostBytes && !last:
 			if err := w.commit(p.entry.pos, nil); err != nil {
 				return err
 			}
@@ -402,6 +403,7 @@ func (e *Engine) fold(list []*prepared) error {
 // commit writes the batch with its checkpoint.
 func (w *writing) commit(pos uint64, continuation []byte) error {
 	err := errors.Join(
+		w.batch.State(w.over),
 		w.batch.Number("checkpoint", pos), w.batch.Number("events", w.event), w.batch.Meta("continuation", continuation),
 	)
 	if w.mark.Bytes > 0 { // not of a merge that goes on: its events stay with the next mark
@@ -568,11 +570,9 @@ func (w *writing) isolated(do func() (*records.Effects, error)) (effects *record
 // apply puts effects into the batch and gives the events' ids.
 func (w *writing) apply(effects *records.Effects, received time.Time) ([]string, error) {
 	for _, kv := range effects.Writes {
+		w.state += len(kv.Value)
 		w.over[string(kv.Key)] = kv.Value
 		w.cache.wrote(kv.Key, kv.Value)
-	}
-	if err := w.batch.State(effects.Writes); err != nil {
-		return nil, err
 	}
 	var ids []string
 	for i := range effects.Events {

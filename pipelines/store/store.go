@@ -10,7 +10,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -373,7 +375,7 @@ func (s *Store) batch() *pebble.Batch {
 }
 
 // under gives a key in a space; it is good until the next.
-func (b *Batch) under(space byte, name []byte) []byte {
+func (b *Batch) under(space byte, name string) []byte {
 	b.key = append(append(b.key[:0], space), name...)
 	return b.key
 }
@@ -382,14 +384,16 @@ func (b *Batch) under(space byte, name []byte) []byte {
 func (b *Batch) Size() int { return b.b.Len() }
 
 // State writes the records' own keys.
-func (b *Batch) State(writes []records.KV) error {
-	for _, kv := range writes {
-		k := b.under(spaceState, kv.Key)
+func (b *Batch) State(writes map[string][]byte) error {
+	names := slices.AppendSeq(make([]string, 0, len(writes)), maps.Keys(writes))
+	slices.Sort(names) // which the memory tables take faster
+	for _, name := range names {
+		k, v := b.under(spaceState, name), writes[name]
 		var err error
-		if kv.Value == nil {
+		if v == nil {
 			err = b.b.Delete(k, nil)
 		} else {
-			err = b.b.Set(k, kv.Value, nil)
+			err = b.b.Set(k, v, nil)
 		}
 		if err != nil {
 			return fmt.Errorf("write state: %w", err)

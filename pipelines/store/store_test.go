@@ -10,7 +10,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
-	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/store"
 )
@@ -89,7 +88,7 @@ func TestBatchIsAtomic(t *testing.T) {
 	s := open(t, fs)
 	for n := range uint64(50) {
 		b := s.NewBatch()
-		require.NoError(t, b.State([]records.KV{{Key: []byte("r/x"), Value: fmt.Appendf(nil, "%d", n)}}))
+		require.NoError(t, b.State(map[string][]byte{"r/x": fmt.Appendf(nil, "%d", n)}))
 		require.NoError(t, b.Event(n+1, []byte("event")))
 		require.NoError(t, b.Outcome(n+1, pipelines.Outcome{Status: pipelines.Published}))
 		require.NoError(t, b.Number("checkpoint", n+1))
