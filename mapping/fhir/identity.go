@@ -13,25 +13,36 @@ const namespace = "\x6b\xa1\x5c\x1e\x2f\x0d\x5d\x3a\x9c\x47\x11\xf0\x83\x5e\x6a\
 // ID is the logical id of a resource: UUIDv5 (RFC 9562 §5.5) over its type and
 // business key. The same key gives the same id, whatever message it came in.
 func ID(resourceType string, parts ...string) string {
-	return UUID(append([]string{resourceType}, parts...)...)
+	var room [256]byte
+	return uuid(appendParts(appendPart(append(room[:0], namespace...), resourceType), parts))
 }
 
 // UUID is UUIDv5 over parts in Liaison's namespace; parts are joined with their
 // lengths, so that no two lists of parts meet.
 func UUID(parts ...string) string {
-	buf := make([]byte, 0, 128)
-	buf = append(buf, namespace...)
+	var room [256]byte
+	return uuid(appendParts(append(room[:0], namespace...), parts))
+}
+
+func appendParts(dst []byte, parts []string) []byte {
 	for _, p := range parts {
-		buf = strconv.AppendInt(buf, int64(len(p)), 10)
-		buf = append(buf, ':')
-		buf = append(buf, p...)
+		dst = appendPart(dst, p)
 	}
-	sum := sha1.Sum(buf) //nolint:gosec // see above
+	return dst
+}
+
+func appendPart(dst []byte, part string) []byte {
+	dst = append(strconv.AppendInt(dst, int64(len(part)), 10), ':')
+	return append(dst, part...)
+}
+
+func uuid(name []byte) string {
+	sum := sha1.Sum(name) //nolint:gosec // see above
 	u := sum[:16]
 	u[6] = u[6]&0x0f | 0x50
 	u[8] = u[8]&0x3f | 0x80
-	out := make([]byte, 36)
-	hex.Encode(out, u[:4])
+	var out [36]byte
+	hex.Encode(out[:], u[:4])
 	out[8] = '-'
 	hex.Encode(out[9:], u[4:6])
 	out[13] = '-'
@@ -40,7 +51,7 @@ func UUID(parts ...string) string {
 	hex.Encode(out[19:], u[8:10])
 	out[23] = '-'
 	hex.Encode(out[24:], u[10:16])
-	return string(out)
+	return string(out[:])
 }
 
 // FullURL is the absolute URL of a Bundle entry (R4 §3.4.1).

@@ -190,6 +190,13 @@ func (n *Node) Set(name string, v *Node) *Node {
 	return n
 }
 
+// Add puts a field that the object does not have.
+func (n *Node) Add(name string, v *Node) {
+	v.Name = name
+	n.Own()
+	n.Kids, n.Sorted = append(n.Kids, v), false
+}
+
 // SetString is Set with a string; an empty one sets nothing.
 func (n *Node) SetString(name, s string) *Node {
 	if s != "" {

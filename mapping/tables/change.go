@@ -24,6 +24,15 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 	c.Occurred, c.ZoneSource = r.occurred()
 	c.Stamp = records.Stamp{Sender: r.ctx.Source + "|" + h.SendingApplication + "|" + h.SendingFacility, Order: r.order()}
 	rows := st.triggers[h.Type()]
+	made := 0
+	for _, e := range r.entries {
+		if e.record {
+			made++
+		}
+	}
+	c.Items, c.Related = make([]records.Item, 0, made), make([]*fhir.Node, 0, len(r.entries)-made)
+	f := r.frame()
+	defer r.free(f)
 	for _, e := range r.entries {
 		if !e.record {
 			c.Related = append(c.Related, e.node)
@@ -32,7 +41,10 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 		kind := records.KindOf(e.typ)
 		it := records.Item{Kind: kind, Key: e.key, Alternate: e.keys, Action: records.Upsert, Trigger: h.Event, Resource: e.node, Deletes: e.cleared(), Defaulted: e.filled}
 		for _, row := range rows {
-			if row.kind == kind && (row.cond == nil || row.cond(&frame{run: r, segment: e.segment, group: e.group})) {
+			if row.kind != kind {
+				continue
+			}
+			if *f = (frame{run: r, segment: e.segment, group: e.group}); row.cond == nil || row.cond(f) {
 				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
 				if it.Action = records.Upsert; row.action != "" {
 					it.Action = row.action

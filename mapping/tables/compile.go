@@ -24,7 +24,7 @@ type section struct {
 	needs                   []uint8 // of each rule, see needOf
 	keys                    []keyRule
 	structural              []ref
-	makers                  map[int]fhir.Origin // by label: the field of the rule that names it first
+	makers                  map[int32]fhir.Origin // by label: the field of the rule that names it first
 	warnings                []warning
 	rest                    bool
 	pure                    bool // what it makes depends on its value and the scope alone
@@ -67,22 +67,36 @@ type crule struct {
 	isDefault     bool       // fills what nothing else did, and is reported
 }
 
-// A cstep is one compiled step of a path.
+// A cstep is one compiled step of a path. What decides about most steps stands
+// in it, the rest is shared by those that are alike: the tables have some ten
+// thousand steps, and mapping walks through them.
 type cstep struct {
+	*stepKind
 	name      string
-	order     uint16 // of the element in its type
-	label     int
-	labelName string // the label as ids have it, whatever tables are loaded
-	shared    bool
-	repeats   bool     // the last list step: it takes the source's repetition
-	others    []string // the other alternatives of a choice
-	list      bool
 	from      fhir.Origin // of the rule that makes the entries of its label
+	label     int32
+	order     uint16 // of the element in its type
+	shared    bool
+	repeats   bool // the last list step: it takes the source's repetition
+	list      bool
 	primitive bool
-	typ       string
-	codes     []string
-	url       string
-	resource  string
+}
+
+// A stepKind is what steps to the same element share.
+type stepKind struct {
+	stepName
+	choice string   // value of value[x], or ""
+	others []string // its other alternatives
+	codes  []string // of a required binding
+}
+
+// A stepName tells one stepKind from another.
+type stepName struct {
+	owner, element string
+	typ            string // of the element, or the format that the rule asks for
+	url            string // of an extension
+	resource       string // that a reference leads to
+	labelName      string // the label as ids have it, whatever tables are loaded
 }
 
 func (l *loader) compile() {
@@ -461,7 +475,8 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 	foundEntry := false
 	out = make([]cstep, 0, len(path))
 	for i, s := range path {
-		st := cstep{name: s.name, order: typ.Order(s.name), resource: s.resource}
+		st := cstep{name: s.name, order: typ.Order(s.name)}
+		kind := stepKind{stepName: stepName{owner: typ.Name, element: s.name, resource: s.resource}}
 		e, ok := typ.Element(s.name)
 		if !ok {
 			if s.extension == "" && typ.Name != "Extension" {
@@ -469,39 +484,40 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 			}
 			return nil, nil, fmt.Errorf("%s takes no %s", typ.Name, s.name)
 		}
-		st.list, st.typ, st.codes = e.List, e.Type, e.Codes
-		st.primitive = e.Primitive()
+		kind.typ, kind.codes = e.Type, e.Codes
+		st.list, st.primitive = e.List, e.Primitive()
 		last := i == len(path)-1
 		if st.primitive && !last { // an extension of a primitive
 			if path[i+1].extension == "" {
 				return nil, nil, fmt.Errorf("%s.%s is a %s and has no %s", typ.Name, s.name, e.Type, path[i+1].name)
 			}
-			st.name, st.primitive, st.typ = "_"+s.name, false, "Element"
-			st.order = typ.Order(st.name)
+			st.name, st.primitive, kind.typ = "_"+s.name, false, "Element"
+			st.order, st.stepKind = typ.Order(st.name), l.stepKind(&kind)
 			typ, _ = l.m.schema.Type("Period") // any type that carries extensions
 			out = append(out, st)
 			continue
 		}
 		if st.primitive && format != "" {
-			st.typ = format
+			kind.typ = format
 		}
 		if s.extension != "" {
-			if st.url, err = l.extension(s.extension); err != nil {
+			if kind.url, err = l.extension(s.extension); err != nil {
 				return nil, nil, err
 			}
 		}
 		st.shared = strings.HasPrefix(s.label, "=")
 		if s.label != "" || st.list && !last {
-			st.labelName = s.name + "(" + s.extension + ")[" + s.label + "]"
-			st.label = l.label(st.labelName)
+			kind.labelName = s.name + "(" + s.extension + ")[" + s.label + "]"
+			st.label = l.label(kind.labelName)
 		}
-		if e.Choice != "" {
+		if kind.choice = e.Choice; e.Choice != "" {
 			for k := range typ.Elements {
 				if o := &typ.Elements[k]; o.Choice == e.Choice && o.Name != e.Name {
-					st.others = append(st.others, o.Name)
+					kind.others = append(kind.others, o.Name)
 				}
 			}
 		}
+		st.stepKind = l.stepKind(&kind)
 		out = append(out, st)
 		next := e.Type
 		if s.resource != "" {
@@ -538,6 +554,16 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 	return out, entry, nil
 }
 
+// stepKind gives the one of its name.
+func (l *loader) stepKind(k *stepKind) *stepKind {
+	have := l.kinds[k.stepName]
+	if have == nil {
+		have = k
+		l.kinds[k.stepName] = k
+	}
+	return have
+}
+
 // meant names the element that differs in the letters' case, or a choice's
 // alternatives.
 func meant(typ *fhir.Type, name string) string {
@@ -568,13 +594,13 @@ func (l *loader) extension(name string) (string, error) {
 	return url, nil
 }
 
-func (l *loader) label(name string) int {
+func (l *loader) label(name string) int32 {
 	if name == "" {
 		return 0
 	}
 	n, ok := l.m.labels[name]
 	if !ok {
-		n = len(l.m.labels) + 1
+		n = int32(len(l.m.labels)) + 1
 		l.m.labels[name] = n
 	}
 	return n

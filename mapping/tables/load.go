@@ -32,7 +32,7 @@ type Mapper struct {
 	extensions    map[string]string
 	systems       map[string]string // by upper-case v2-0396 name and short name
 	known         codeSystems
-	labels        map[string]int
+	labels        map[string]int32
 	runs          sync.Pool // of *run
 	constants     map[string]bool
 	constantsOnce sync.Once
@@ -53,9 +53,9 @@ type Overlay struct {
 // Load compiles the built-in tables with overlays over them. Everything that is
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
-	l := &loader{seen: map[string]bool{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
+	l := &loader{seen: map[string]bool{}, kinds: map[stepName]*stepKind{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
-		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int{},
+		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int32{},
 	}}
 	known, err := builtin.ReadFile("codesystems.txt")
 	if err == nil {
@@ -112,6 +112,7 @@ type loader struct {
 	errs    []error
 	seen    map[string]bool
 	common  map[string][]sourceLine // lines of make that message tables share, by name
+	kinds   map[stepName]*stepKind
 	asked   map[string][]sourceLine // the same of triggers, each without the trigger
 }
 

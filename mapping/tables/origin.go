@@ -29,7 +29,7 @@ func (s *section) originate(c *crule) {
 			continue
 		}
 		if s.makers == nil {
-			s.makers = map[int]fhir.Origin{}
+			s.makers = map[int32]fhir.Origin{}
 		}
 		if first, ok := s.makers[st.label]; ok {
 			st.from = first

@@ -186,7 +186,7 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 		}
 		next := r.arena.Node(fhir.Object, "")
 		next.Order = st.order
-		node.Set(st.name, next)
+		node.Add(st.name, next)
 		return next
 	}
 	key := st.entry(f, node, rep)
@@ -195,7 +195,7 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 	}
 	next := r.arena.Node(fhir.Object, "")
 	if st.url != "" {
-		next.Set("url", r.arena.Node(fhir.String, st.url))
+		next.Add("url", r.arena.Node(fhir.String, st.url))
 	}
 	r.appendTo(node, st, next)
 	r.labels[key] = next
@@ -204,7 +204,7 @@ func (st *cstep) descend(f *frame, node *fhir.Node, rep int) *fhir.Node {
 
 // entry names the list entry of a step's label.
 func (st *cstep) entry(f *frame, node *fhir.Node, rep int) labelKey {
-	key := labelKey{parent: node, label: st.label, segment: f.segment.Index() + 1, rep: max(rep, 1)}
+	key := labelKey{parent: node, label: st.label, segment: int32(f.segment.Index()) + 1, rep: int32(max(rep, 1))}
 	if !st.repeats {
 		key.rep = 1
 	}
@@ -225,7 +225,7 @@ func (r *run) push(node *fhir.Node, name string, order uint16, item *fhir.Node) 
 	if list == nil {
 		list = r.arena.Node(fhir.Array, "")
 		list.Order = order
-		node.Set(name, list)
+		node.Add(name, list)
 	}
 	r.didSet = true
 	item.Name, item.Order = "", 0
@@ -394,7 +394,7 @@ func (r *run) fill(f *frame, node *fhir.Node, st *cstep, rep int, made *fhir.Nod
 			return false
 		}
 		made.Order = st.order
-		node.Set(st.name, made)
+		node.Add(st.name, made)
 		r.didSet = true
 		return true
 	}
@@ -437,7 +437,7 @@ func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.No
 	}
 	if have == nil {
 		made.Order = st.order
-		node.Set(st.name, made)
+		node.Add(st.name, made)
 		r.didSet = true
 		r.markUsed()
 	} else if have.Text == made.Text {

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,10 +109,8 @@ func emptied[K comparable, V any](m map[K]V) map[K]V {
 type resourceKey struct{ typ, id string }
 
 type labelKey struct {
-	parent  *fhir.Node
-	label   int
-	segment int
-	rep     int
+	parent              *fhir.Node
+	label, segment, rep int32
 }
 
 // labelled finds the list entry of a label.
@@ -230,8 +229,8 @@ func (r *run) entry(typ, id string, key records.Key) *entry {
 // begin gives an entry a node with its type and id.
 func (r *run) begin(e *entry) {
 	e.node = r.arena.Node(fhir.Object, "")
-	e.node.Set("resourceType", r.arena.Node(fhir.String, e.typ))
-	e.node.Set("id", r.arena.Node(fhir.String, e.id))
+	e.node.Add("resourceType", r.arena.Node(fhir.String, e.typ))
+	e.node.Add("id", r.arena.Node(fhir.String, e.id))
 }
 
 func (r *run) refer(at *fhir.Node, to *entry) {
@@ -239,7 +238,7 @@ func (r *run) refer(at *fhir.Node, to *entry) {
 		return
 	}
 	r.didSet = true
-	at.Set("reference", r.arena.Node(fhir.String, to.reference()))
+	at.Add("reference", r.arena.Node(fhir.String, to.reference()))
 	r.refs[at] = to
 }
 
@@ -268,8 +267,11 @@ func (f *frame) ordinal() string {
 
 // otherChoice says whether another alternative of the same choice is set.
 func (st *cstep) otherChoice(node *fhir.Node) bool {
-	for _, name := range st.others {
-		if full(node.Get(name)) {
+	if len(st.others) == 0 {
+		return false
+	}
+	for _, k := range node.Kids { // few beside a choice that may have fifty alternatives
+		if strings.HasPrefix(k.Name, st.choice) && slices.Contains(st.others, k.Name) && full(k) {
 			return true
 		}
 	}
