@@ -20,11 +20,45 @@ type Folder struct {
 	free       [][]byte // payloads that were given back
 	own        Change   // a copy of the change under way, and its items
 	items      []Item
+	spare      spare
+}
+
+// A spare is memory of the fold before, empty, to use again.
+type spare struct {
+	written   map[string][]byte
+	nodes     map[string]*resource
+	states    map[string]*state
+	changes   map[string]*pending
+	resources []resource
+	related   []*resource
+	writes    []KV
+	context   context
+	seen      map[string]bool
+	queue     []string
+}
+
+const mostSpare = 1024 // of one thing: a message that had more leaves none of it
+
+func emptied[V any](m map[string]V) map[string]V {
+	if m == nil || len(m) > mostSpare {
+		return map[string]V{}
+	}
+	clear(m)
+	return m
+}
+
+func cleared[V any](list []V) []V {
+	if cap(list) > mostSpare {
+		return nil
+	}
+	clear(list[:cap(list)])
+	return list[:0]
 }
 
 const mostFree = 64 // payloads that are kept to write into again
 
-// Reuse gives the payloads of effects back: they are written into again.
+// Reuse gives the payloads and the list of writes of effects back: they are
+// written into again.
 func (f *Folder) Reuse(e *Effects) {
 	for i := range e.Events {
 		if p := &e.Events[i].Payload; len(f.free) < mostFree && cap(*p) <= longestState {
@@ -32,6 +66,7 @@ func (f *Folder) Reuse(e *Effects) {
 			*p = nil
 		}
 	}
+	f.spare.writes, e.Writes = cleared(e.Writes), nil
 }
 
 // buffer gives room for a payload of about this size.
@@ -111,10 +146,14 @@ type fold struct {
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {
-	return &fold{
-		Folder: f, view: v, c: c, out: &Effects{}, written: make(map[string][]byte, 4*len(c.Items)+2*len(c.Related)), nodes: make(map[string]*resource, len(c.Items)+len(c.Related)),
-		states: map[string]*state{}, changes: make(map[string]*pending, len(c.Items)),
+	m := &f.spare
+	m.written, m.nodes, m.states, m.changes = emptied(m.written), emptied(m.nodes), emptied(m.states), emptied(m.changes)
+	m.resources, m.related = cleared(m.resources), cleared(m.related)
+	run := &fold{
+		Folder: f, view: v, c: c, out: &Effects{Writes: m.writes}, written: m.written, nodes: m.nodes, states: m.states, changes: m.changes,
 	}
+	m.writes = nil
+	return run
 }
 
 // A resource is one of the message: its JSON and its references are made once.
@@ -196,8 +235,9 @@ func (f *fold) change() error {
 	if err := f.renumber(); err != nil {
 		return err
 	}
-	all := make([]resource, len(c.Related)+len(c.Items))
-	f.related = make([]*resource, 0, len(c.Related))
+	f.spare.resources = slices.Grow(f.spare.resources, len(c.Related)+len(c.Items))
+	all := f.spare.resources[:len(c.Related)+len(c.Items)]
+	f.related = f.spare.related
 	for i, n := range c.Related {
 		typ, r := n.ResourceType(), &all[i]
 		*r = resource{node: n, ref: typ + "/" + n.ID(), related: Held(typ)}
@@ -212,6 +252,7 @@ func (f *fold) change() error {
 			f.nodes[r.ref] = r
 		}
 	}
+	f.spare.related = f.related[:0]
 	if err := f.hold(); err != nil {
 		return err
 	}

@@ -79,7 +79,8 @@ func (f *fold) flush() error {
 		}
 		f.states[string(p.name)] = s
 	}
-	f.pending, f.changes = nil, map[string]*pending{}
+	f.pending = nil
+	clear(f.changes)
 	return nil
 }
 

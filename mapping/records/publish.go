@@ -87,20 +87,22 @@ type context struct {
 
 // context collects what a resource refers to, what it no longer refers to (a
 // resource that a reschedule releases), what of the message refers to it, and
-// what those refer to, from the message or from what is held.
+// what those refer to, from the message or from what is held. It is good until
+// the next call.
 func (f *fold) context(of *resource, p *pending) (*context, error) {
 	v := &p.v
-	seen := map[string]bool{of.node.ResourceType() + "/" + of.node.ID(): true}
-	queue := append(append([]string(nil), of.refers()...), p.attached...)
+	seen := emptied(f.spare.seen)
+	seen[of.node.ResourceType()+"/"+of.node.ID()] = true
+	queue := append(append(cleared(f.spare.queue), of.refers()...), p.attached...)
 	for i := range v.changed {
 		if d := &v.changed[i]; v.before != nil && d.Old != nil && d.New == nil {
 			queue = d.Old.AppendReferences(queue)
 		}
 	}
-	out := &context{labels: labels(nil, of.node)}
-	for len(queue) > 0 {
-		ref := queue[0]
-		queue = queue[1:]
+	out := &f.spare.context
+	out.texts, out.labels = cleared(out.texts), labels(cleared(out.labels), of.node)
+	for i := 0; i < len(queue); i++ {
+		ref := queue[i]
 		if seen[ref] {
 			continue
 		}
@@ -121,6 +123,7 @@ func (f *fold) context(of *resource, p *pending) (*context, error) {
 			out.labels = n.labels(out.labels)
 		}
 	}
+	f.spare.seen, f.spare.queue = seen, queue
 	sort.Strings(out.labels)
 	out.labels = slices.Compact(out.labels)
 	return out, nil

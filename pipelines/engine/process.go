@@ -4,43 +4,17 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sort"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
-	"github.com/liaison-health/liaison/mapping/tables"
 	"github.com/liaison-health/liaison/pipelines"
-	"github.com/liaison-health/liaison/pipelines/store"
 )
-
-// A prepared entry is one that was parsed and mapped, which needs no order.
-type prepared struct {
-	entry   *entry
-	target  *entry // what a retry runs: the quarantined message
-	change  *records.Change
-	result  *tables.Result
-	mapper  *tables.Mapper
-	problem *problem
-	head    hl7v2.Header
-	gated   bool   // the gate found something
-	stack   []byte // of a panic while mapping
-	update  bool   // FHIR: it puts a resource in the place of what is held
-}
-
-// A problem is why a message goes to quarantine.
-type problem struct {
-	Reason      pipelines.Reason
-	Place, Text string
-}
 
 // A written batch is readable, and on its way to the disk.
 type written struct {
@@ -169,192 +143,6 @@ func (e *Engine) prepareAll(list []*prepared, workers chan<- work) {
 	wg.Wait()
 }
 
-// work is one entry for a worker.
-type work struct {
-	p    *prepared
-	done *sync.WaitGroup
-}
-
-// worker prepares entries until there are no more.
-func (e *Engine) worker(entries <-chan work) {
-	background()
-	for w := range entries {
-		e.prepare(w.p)
-		w.done.Done()
-	}
-}
-
-// panicked tells where the program failed. What it failed with is not told: it
-// may hold a patient's data.
-func (e *Engine) panicked(doing string, pos uint64, stack []byte) {
-	e.cfg.Log.Error("a fault in Liaison, kept to one message", "doing", doing, "journal", pos, "stack", string(stack))
-}
-
-// prepare turns one entry into a change, or into a problem. A panic is a
-// problem of this message alone.
-func (e *Engine) prepare(p *prepared) {
-	defer func() {
-		if failure := recover(); failure != nil {
-			e.panicked("prepare", p.entry.pos, debug.Stack())
-			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
-		}
-	}()
-	if p.problem == nil && p.entry.Type == typeUnmerge {
-		p.prepareUnmerge()
-		return
-	}
-	if p.problem != nil || p.entry.Type != typeMessage && p.entry.Type != typeRetry {
-		return
-	}
-	e.failpoint("prepare")
-	p.target = p.entry
-	if p.entry.Type == typeRetry {
-		q, err := e.quarantined(p.entry.Of)
-		if err != nil || q == nil {
-			return // nothing to retry any more
-		}
-		p.target = q.entry()
-		if len(p.entry.raw) > 0 { // edited
-			p.target.raw = p.entry.raw
-		}
-	}
-	en := p.target
-	pipeline, ok := e.pipelines[en.Source]
-	if !ok {
-		p.problem = &problem{Reason: pipelines.UnknownSource, Text: "the source is not configured any more"}
-		return
-	}
-	if en.Format == pipelines.FHIR {
-		e.prepareFHIR(p, en)
-		return
-	}
-	pipeline.prepareV2(p, en)
-	if len(p.stack) > 0 {
-		e.panicked("map", p.entry.pos, p.stack)
-	}
-}
-
-func (pl *Pipeline) prepareV2(p *prepared, en *entry) {
-	msg, err := hl7v2.Parse(en.raw)
-	if err == nil && pl.DefaultCharset != "" {
-		err = msg.SetDefaultCharset(pl.DefaultCharset)
-	}
-	if err != nil {
-		p.problem = &problem{Reason: pipelines.Syntax, Text: err.Error()}
-		var syntax *hl7v2.SyntaxError
-		if errors.As(err, &syntax) {
-			p.problem.Place = syntax.Place.String()
-		}
-		return
-	}
-	p.head = msg.Header()
-	res, err := pl.Mapper.Map(msg, tables.Context{
-		Source: pl.Source, Location: pl.Location, DefaultAssigner: pl.DefaultAssigner, Systems: pl.Systems,
-		Received: time.Unix(0, en.Received).UTC(), Journal: en.pos, SHA256: en.SHA256,
-	})
-	if err != nil {
-		p.problem = &problem{Reason: pipelines.Unmappable, Text: err.Error()}
-		var un *tables.Unmappable
-		if errors.As(err, &un) {
-			p.problem, p.stack = &problem{Reason: pipelines.ReasonOf(un.Code), Place: un.Place.String(), Text: un.Reason}, un.Stack
-		}
-		return
-	}
-	if pl.Gate != nil && (pl.Sample <= 1 || en.pos%pl.Sample == 0) {
-		if place, reason := pl.Gate(res); reason != "" {
-			p.gated = true
-			if pl.Sample <= 1 {
-				p.problem = &problem{Reason: pipelines.InvalidFHIR, Place: place, Text: reason}
-				pl.Mapper.Release(res)
-				return
-			}
-			res.Change.Warnings = append(res.Change.Warnings, "gate "+place+": "+reason)
-		}
-	}
-	p.change, p.result, p.mapper = res.Change, res, pl.Mapper
-}
-
-func (e *Engine) prepareFHIR(p *prepared, en *entry) {
-	var req records.FHIRRequest
-	if len(en.Meta) > 0 {
-		if err := json.Unmarshal(en.Meta, &req); err != nil {
-			p.problem = &problem{Reason: pipelines.Syntax, Text: "the request's description is damaged"}
-			return
-		}
-	}
-	req.Body = en.raw
-	req.Origin = records.Origin{Source: en.Source, SHA256: en.SHA256, Journal: en.pos}
-	req.Received = time.Unix(0, en.Received).UTC()
-	change, err := records.FromFHIR(req)
-	if err != nil {
-		p.problem = &problem{Reason: pipelines.InvalidFHIR, Text: err.Error()}
-		return
-	}
-	p.change, p.update = change, req.Updates()
-	p.head = hl7v2.Header{Code: change.Origin.Message}
-}
-
-// A writing is the atomic write of one batch in the making.
-type writing struct {
-	*Engine
-	batch *store.Batch
-	over  map[string][]byte // what the batch makes of the state, nil: nothing; written once, when it is whole
-	state int               // bytes of it, at most
-	event uint64
-	dedup dedup
-	mark  store.Mark // of what the batch has taken from the journal
-	read  error      // of the store, while folding
-}
-
-// Get implements records.View over what the batch has written so far.
-func (w *writing) Get(k []byte) ([]byte, error) {
-	if w.cache.absent(k) {
-		return nil, nil
-	}
-	if v, ok := w.over[string(k)]; ok {
-		return v, nil
-	}
-	if v, ok := w.cache.get(k); ok {
-		return v, nil
-	}
-	v, err := w.store.Get(k)
-	if err == nil {
-		w.cache.put(string(k), v)
-	} else {
-		w.read = err
-	}
-	return v, err
-}
-
-// Holds implements records.Holder.
-func (w *writing) Holds(k, v []byte) bool { return w.cache.holds(k, v) }
-
-// Scan implements records.View.
-func (w *writing) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
-	base, err := w.store.Scan(prefix, after, limit+len(w.over))
-	if err != nil {
-		w.read = err
-		return nil, err
-	}
-	var out []records.KV
-	for _, kv := range base {
-		if _, ok := w.over[string(kv.Key)]; !ok {
-			out = append(out, kv)
-		}
-	}
-	for k, v := range w.over {
-		if v != nil && strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
-			out = append(out, records.KV{Key: []byte(k), Value: v})
-		}
-	}
-	sort.Slice(out, func(i, j int) bool { return string(out[i].Key) < string(out[j].Key) })
-	return out[:min(limit, len(out))], nil
-}
-
-func (e *Engine) newWriting() *writing {
-	return &writing{Engine: e, batch: e.store.NewBatch(), over: map[string][]byte{}, event: e.folded.event}
-}
-
 // fold applies a prepared batch in journal order and writes it.
 func (e *Engine) fold(list []*prepared) error {
 	w := e.newWriting()
@@ -398,32 +186,6 @@ func (e *Engine) fold(list []*prepared) error {
 		}
 	}
 	return w.commit(list[len(list)-1].entry.pos, nil)
-}
-
-// commit writes the batch with its checkpoint.
-func (w *writing) commit(pos uint64, continuation []byte) error {
-	err := errors.Join(
-		w.batch.State(w.over),
-		w.batch.Number("checkpoint", pos), w.batch.Number("events", w.event), w.batch.Meta("continuation", continuation),
-	)
-	if w.mark.Bytes > 0 { // not of a merge that goes on: its events stay with the next mark
-		w.mark.Position, w.mark.Event = pos, w.event
-		err = errors.Join(err, w.batch.Mark(w.mark))
-	}
-	if err != nil {
-		return err
-	}
-	w.failpoint("before-commit")
-	durable, err := w.batch.Apply()
-	if err != nil {
-		return err
-	}
-	w.folded = written{position: pos, event: w.event, durable: durable}
-	if w.written == nil { // before the processing
-		return w.happen(w.folded)
-	}
-	w.written <- w.folded
-	return nil
 }
 
 // happen waits until a batch is durable; only then has it happened.
@@ -565,32 +327,4 @@ func (w *writing) isolated(do func() (*records.Effects, error)) (effects *record
 	}()
 	w.failpoint("fold")
 	return do()
-}
-
-// apply puts effects into the batch and gives the events' ids.
-func (w *writing) apply(effects *records.Effects, received time.Time) ([]string, error) {
-	for _, kv := range effects.Writes {
-		w.state += len(kv.Value)
-		w.over[string(kv.Key)] = kv.Value
-		w.cache.wrote(kv.Key, kv.Value)
-	}
-	var ids []string
-	for i := range effects.Events {
-		ev := &effects.Events[i]
-		w.event++
-		if err := w.batch.Event(w.event, w.encodeEvent(ev, received)); err != nil {
-			return nil, err
-		}
-		ids = append(ids, ev.ID)
-	}
-	w.folder.Reuse(effects)
-	return ids, nil
-}
-
-// outcome writes a message's fate, unless retention has taken the message.
-func (w *writing) outcome(pos uint64, o pipelines.Outcome) error {
-	if pos < w.store.First() {
-		return nil
-	}
-	return w.batch.Outcome(pos, o)
 }
