@@ -391,6 +391,9 @@ func (f *fold) item(it *Item) error {
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label()}
 	codes := prepare(it)
+	if err := f.apart(it, s); err != nil {
+		return err
+	}
 	v.told = asks(it) && !v.late && s.news(f.c.Stamp)
 	if it.Action == Delta || it.Action == Removal {
 		v.warnings = s.delta(it, f.c.Stamp, codes)

@@ -54,7 +54,7 @@ func (f *fold) edge(e *Edge) error {
 	if e.Op == "move" {
 		return f.owns(e)
 	}
-	if e.Kind != Patient && e.Op != "merge" && e.Op != "change" {
+	if !e.Kind.Joins() || e.Kind != Patient && (e.Op == "link" || e.Op == "unlink") {
 		f.out.Flags = append(f.out.Flags, e.Op+"-of-patients-only")
 		return nil
 	}
@@ -259,6 +259,18 @@ func (f *fold) carry(kind Kind, retired string, same bool) error {
 	if err != nil || to == nil {
 		return err
 	}
+	if !same {
+		v := version{it: &Item{Kind: kind, Key: to.key}, before: to.shown(), previous: to.label()}
+		if to.version == 0 {
+			v.before, v.previous, v.born = nil, "", true
+		}
+		edge, err := f.edgeOf(kind, retired)
+		if err == nil {
+			err = to.inheritSince(from, edge)
+		}
+		f.pend(to, v)
+		return err
+	}
 	v := version{it: &Item{Kind: kind, Key: to.key}, before: to.shown(), previous: to.label()}
 	if to.version == 0 {
 		v.before, v.previous, v.born = nil, "", true
@@ -266,11 +278,8 @@ func (f *fold) carry(kind Kind, retired string, same bool) error {
 	next := to.resource.Shallow()
 	for i := range from.stamps {
 		sender := &from.stamps[i]
-		if !same && sender.name != f.c.Stamp.Sender {
-			continue
-		}
 		for _, set := range sender.at {
-			if !same && set.order <= f.c.Stamp.Order || set.element[0] == '@' || set.element == wholeResource || strings.HasPrefix(set.element, "identifier") {
+			if !carries(set.element) {
 				continue
 			}
 			if st := (Stamp{Sender: sender.name, Order: set.order}); to.newer(st, set.element) {
@@ -280,11 +289,9 @@ func (f *fold) carry(kind Kind, retired string, same bool) error {
 		to.seen(Stamp{Sender: sender.name, Order: sender.last})
 	}
 	to.resource, to.raw = next, nil
-	if same {
-		to.inherit(from)
-		if err := f.settle(to, nil, true); err != nil {
-			return err
-		}
+	to.inherit(from)
+	if err := f.settle(to, nil, true); err != nil {
+		return err
 	}
 	f.pend(to, v)
 	return nil
@@ -363,13 +370,19 @@ func (f *fold) retie(kind Kind, key string, v version) error {
 		}
 		next.Leads = s.ties.Leads
 	}
-	if s.ties.text() == next.text() {
-		f.unchanged(s)
-		return nil
-	}
 	v.it, v.before, v.previous = &Item{Kind: kind, Key: s.key}, s.shown(), s.label()
 	if s.version == 0 {
 		v.before, v.previous = nil, ""
+	}
+	restored := false
+	if v.merge != nil && v.transition == "correction" {
+		if restored, err = f.restore(s); err != nil {
+			return err
+		}
+	}
+	if !restored && s.ties.text() == next.text() {
+		f.unchanged(s)
+		return nil
 	}
 	s.ties = next
 	f.pend(s, v)

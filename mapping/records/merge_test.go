@@ -247,6 +247,103 @@ func TestUnmerge(t *testing.T) {
 	w.holds()
 }
 
+// demographics is a patient's item with what a registration says.
+func demographics(who int, birth, gender string) records.Item {
+	it := patientItem(who)
+	it.Resource.SetString("birthDate", birth)
+	it.Resource.SetString("gender", gender)
+	return it
+}
+
+// After a merge was undone each patient has what only his own messages said: the
+// survivor nothing of the retired one, and he his later updates, whichever sender
+// they were from, and whether they came before or after the merge.
+func TestUnmergeDemographics(t *testing.T) {
+	w := newWorld(t)
+	w.fold(change(1, "a", 1, 1, demographics(1, "1950-01-01", "")))
+	w.fold(change(2, "a", 2, 2, demographics(2, "1960-01-01", "male")))
+	w.fold(merging(3, "a", 3, 1, 2))
+	w.fold(change(4, "a", 4, 2, demographics(2, "1961-01-01", "female")))
+	w.fold(change(5, "b", 9, 2, records.Item{Kind: records.Patient, Key: patientKey(2), Resource: patient(2).SetString("maritalStatus", "M")}))
+	w.fold(change(6, "a", 6, 1, records.Item{Kind: records.Patient, Key: patientKey(1), Resource: patient(1).SetString("deceasedDateTime", "2026-01-01")}))
+	shown := w.resource("Patient", patient(1).ID())
+	require.Equal(t, []any{"1961-01-01", "female", "M", "2026-01-01"}, []any{shown["birthDate"], shown["gender"], shown["maritalStatus"], shown["deceasedDateTime"]})
+	w.fold(unmerging(7, 2))
+	one, two := w.resource("Patient", patient(1).ID()), w.resource("Patient", patient(2).ID())
+	require.Equal(t, []any{"1950-01-01", nil, nil, "2026-01-01"}, []any{one["birthDate"], one["gender"], one["maritalStatus"], one["deceasedDateTime"]})
+	require.Equal(t, []any{"1961-01-01", "female", "M", nil}, []any{two["birthDate"], two["gender"], two["maritalStatus"], two["deceasedDateTime"]})
+	r := w.lastOf(records.Patient, "P2")
+	require.Equal(t, "patient.unmerged", r.EventType)
+	var told []string
+	for _, c := range r.Changed {
+		told = append(told, c.Path)
+	}
+	require.Subset(t, told, []string{"birthDate", "gender", "maritalStatus"}, "the version says what came back")
+	w.fold(change(8, "a", 8, 2, demographics(2, "1962-01-01", "female")))
+	require.Equal(t, "1962-01-01", w.resource("Patient", patient(2).ID())["birthDate"])
+	require.Equal(t, "1950-01-01", w.resource("Patient", patient(1).ID())["birthDate"])
+	w.holds()
+}
+
+// Merges of several patients into one, and chains, with updates of each in any
+// order of theirs: a patient whom no merge joins any more has what only his own
+// messages said, and one of whom nothing was undone what he had.
+func TestUnmergeAnyDemographics(t *testing.T) {
+	check := recordstest.New(t)
+	rapid.Check(t, func(t *rapid.T) {
+		const patients = 4
+		w := newWorldWith(t, check)
+		said := map[int]string{}
+		merged := map[int]int{}
+		n := 0
+		update := func(who int) {
+			n++
+			birth := fmt.Sprintf("%d-01-01", 1900+n)
+			said[who] = birth
+			w.fold(change(n, "a", n, who, demographics(who, birth, "")))
+		}
+		for who := 1; who <= patients; who++ {
+			update(who)
+		}
+		for range rapid.IntRange(2, 16).Draw(t, "messages") {
+			who := rapid.IntRange(1, patients).Draw(t, "who")
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0:
+				into := rapid.IntRange(1, patients).Draw(t, "into")
+				root := into
+				for merged[root] != 0 {
+					root = merged[root]
+				}
+				if merged[who] == 0 && root != who {
+					n++
+					merged[who] = into
+					c := change(n, "a", n, into, patientItem(into))
+					c.Edges = []records.Edge{{Op: "merge", Kind: records.Patient, Survivor: patientKey(into), Retired: patientKey(who)}}
+					w.fold(c)
+				}
+			case 1:
+				update(who)
+			default:
+				if merged[who] != 0 {
+					n++
+					delete(merged, who)
+					w.fold(unmerging(n, who))
+				}
+			}
+		}
+		for who := 1; who <= patients; who++ {
+			if merged[who] != 0 {
+				n++
+				w.fold(unmerging(n, who))
+			}
+		}
+		for who := 1; who <= patients; who++ {
+			require.Equal(t, said[who], w.resource("Patient", patient(who).ID())["birthDate"], "patient %d", who)
+		}
+		w.holds()
+	})
+}
+
 // A24 ties two patients together and moves nothing; A37 unties them.
 func TestLink(t *testing.T) {
 	w := newWorld(t)

@@ -146,6 +146,7 @@ type Item struct {
 	Defaulted []string // elements that the tables filled in for want of a value
 	byID      bool     // FHIR intake: the resource's id is its client's
 	owner     string   // the patient that the message names, merged or not
+	of        *Item    // as the message has it, where it names one that was merged
 }
 
 // An Edge joins two patients, accounts or visits: merge retires one in favour of

@@ -64,6 +64,7 @@ type state struct {
 	once     []once // of a visit: what its messages said of what cancels bring back
 	marks    []mark // of what it carries that is no record, by reference
 	resource *fhir.Node
+	apart    *state // what only its own messages said, where a merge shows more; nil: the same
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
 	stored   []byte // what it was decoded from
 }
@@ -105,6 +106,11 @@ func decodeState(data []byte) (*state, error) {
 		}
 	}
 	s.once = decodeOnce(n.Str("once"))
+	if text := n.Str("apart"); text != "" {
+		if s.apart, err = decodeState([]byte(text)); err != nil {
+			return nil, err
+		}
+	}
 	if s.marks, err = decodeMarks(n.Str("marks")); err != nil {
 		return nil, fmt.Errorf("read record state: %w", err)
 	}
@@ -164,6 +170,9 @@ func (s *state) encode(dst, text []byte, shown bool) []byte {
 	field("raw", string(s.raw))
 	field("ties", s.ties.text())
 	field("once", encodeOnce(s.once))
+	if s.apart != nil {
+		field("apart", string(s.apart.encode(s.apart.resource.JSON())))
+	}
 	dst = append(dst, `"marks":"`...)
 	dst = append(appendMarks(dst, s.marks), '"', ',')
 	dst = append(dst, `"origins":"`...)

@@ -53,7 +53,7 @@ func (f *fold) rekey() error {
 		if !e.Same && e.Sender == f.c.Stamp.Sender && f.c.Stamp.Order < e.Order {
 			continue
 		}
-		it.onto(survivor)
+		it.onto(survivor, e)
 	}
 	f.c.Related = slices.Clone(f.c.Related)
 	for i, n := range f.c.Related {
@@ -106,7 +106,7 @@ func (f *fold) renumber() error {
 			}
 		}
 		from := it.Resource.ResourceType() + "/" + it.Resource.ID()
-		it.onto(survivor)
+		it.onto(survivor, e)
 		moved[from] = it.Resource.ResourceType() + "/" + it.Resource.ID()
 	}
 	for i, n := range f.c.Related {
@@ -121,7 +121,10 @@ func (f *fold) renumber() error {
 
 // onto makes an item that names a retired one an item of the survivor; the
 // retired one's identifiers stay its own.
-func (it *Item) onto(survivor *state) {
+func (it *Item) onto(survivor *state, e *mergeEdge) {
+	if !e.Same {
+		it.of = new(*it)
+	}
 	n := it.Resource.Clone()
 	n.Set("id", fhir.NewString(survivor.resource.ID()))
 	put(n, "identifier:"+it.Key.Assigner+"|"+it.Key.ID, nil)
