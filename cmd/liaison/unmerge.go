@@ -9,24 +9,25 @@ import (
 )
 
 func journalUnmerge(o *operator) *cobra.Command {
-	var assigner, id, why string
+	var kind, assigner, id, why string
 	c := &cobra.Command{
-		Use:   "unmerge --assigner URI --id ID --why TEXT",
-		Short: "Take a patient's merge back: the key is merge.retired of the patient.merged record",
+		Use:   "unmerge [--kind account|encounter] --assigner URI --id ID --why TEXT",
+		Short: "Take a merge or move back: the key is merge.retired of the merged record",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if assigner == "" || id == "" || why == "" {
-				return usageError{fmt.Errorf("--assigner, --id and --why are needed: the retired patient's key, and a reason that stays in the journal")}
+				return usageError{fmt.Errorf("--assigner, --id and --why are needed: the key of the retired one, and a reason that stays in the journal")}
 			}
-			body, err := json.Marshal(map[string]string{"assigner": assigner, "id": id, "why": why})
+			body, err := json.Marshal(map[string]string{"kind": kind, "assigner": assigner, "id": id, "why": why})
 			if err != nil {
 				return fmt.Errorf("unmerge: %w", err)
 			}
 			return o.call(c, http.MethodPost, "/unmerge", body, printAnswer(c))
 		},
 	}
-	c.Flags().StringVar(&assigner, "assigner", "", "who gave the retired patient's id: key.assigner of his record")
-	c.Flags().StringVar(&id, "id", "", "the retired patient's id: key.id of his record")
+	c.Flags().StringVar(&kind, "kind", "patient", "what was merged: patient, account or encounter; of the last two also what was moved to another patient")
+	c.Flags().StringVar(&assigner, "assigner", "", "who gave the id of the retired one: key.assigner of its record")
+	c.Flags().StringVar(&id, "id", "", "the id of the retired one: key.id of its record")
 	c.Flags().StringVar(&why, "why", "", "the reason; no patient's data")
 	return c
 }

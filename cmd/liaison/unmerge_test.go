@@ -81,6 +81,29 @@ func TestUnmerge(t *testing.T) {
 		require.Equal(t, want, r.Subject.Survivor.ID, id)
 		require.Equal(t, version, r.Version, id)
 	}
+	account := func(control, trigger, structure, pid, mrg string) []byte {
+		n++
+		return fmt.Appendf(nil, "MSH|^~\\&|ADT1|ALDER|||202603101400%02d-0400||ADT^%s^%s|%s|P|2.5.1\rEVN|%s|20260310140000-0400\r"+
+			"PID|1||P2^^^ALDER^MR||Sound^Anna|||||||||||||%s^^^ALDER^AN\r%s", n%60, trigger, structure, control, trigger, pid, mrg)
+	}
+	send(account("N1", "A08", "ADT_A01", "ACC1", "PV1|1|O\r"), account("N2", "A08", "ADT_A01", "ACC2", "PV1|1|O\r"), account("N3", "A41", "ADT_A39", "ACC1", "MRG|P2^^^ALDER^MR||ACC2^^^ALDER^AN\r"))
+	last := func() *records.Record {
+		code, out, errs := liaison(t, "tail", "--brokers", a.Addresses()["kafka"], "--from", "start", "--kind", "account", "--idle", "500ms")
+		require.Equal(t, exitDone, code, errs)
+		var found *records.Record
+		for _, r := range decodeAll(t, out) {
+			if r.Key.ID == "ACC2" {
+				found = r
+			}
+		}
+		return found
+	}
+	merged := last()
+	require.Equal(t, "merged", merged.State)
+	operator(exitFailed, "journal", "unmerge", "--assigner", merged.Key.Assigner, "--id", "ACC2", "--why", "a patient is meant")
+	operator(exitFailed, "journal", "unmerge", "--kind", "charge", "--assigner", merged.Key.Assigner, "--id", "ACC2", "--why", "no such merge")
+	operator(exitDone, "journal", "unmerge", "--kind", "account", "--assigner", merged.Key.Assigner, "--id", "ACC2", "--why", "two accounts")
+	require.Equal(t, "account.unmerged", last().EventType)
 	stop()
 	file := filepath.Join(t.TempDir(), "liaison.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(demoYAML(cfg.Data)), 0o600))

@@ -178,8 +178,8 @@ func (f *fold) canonical(kind Kind, k Key) (string, error) {
 	return key, err
 }
 
-// Merged says whether a patient of this key is retired by a merge that counts
-// or could be undone.
+// Merged says whether a patient, account or visit of this key is retired by a
+// merge, or was moved, which can be undone.
 func Merged(v View, kind Kind, retired Key) (bool, error) {
 	f := (&Folder{}).fold(v, &Change{})
 	key, err := f.canonical(kind, retired)
@@ -187,5 +187,8 @@ func Merged(v View, kind Kind, retired Key) (bool, error) {
 		return false, err
 	}
 	e, err := f.edgeOf(kind, key)
+	if err == nil && (e == nil || e.To == "") && kind != Patient {
+		e, err = f.ownerOf(kind, key)
+	}
 	return e != nil && e.To != "", err
 }

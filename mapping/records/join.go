@@ -138,7 +138,7 @@ func (f *fold) placed(s *state) (owner string, leads []lead, err error) {
 	var newest *mergeEdge
 	consider := func(kind Kind, key string) error {
 		e, err := f.ownerOf(kind, key)
-		if err == nil && e != nil && !s.named(e) && (newest == nil || newest.older(e)) {
+		if err == nil && e != nil && e.To != "" && !s.named(e) && (newest == nil || newest.older(e)) {
 			newest = e
 		}
 		return err
@@ -270,8 +270,12 @@ func (f *fold) owns(e *Edge) error {
 	if err != nil {
 		return err
 	}
-	if old != nil && old.Sender == next.Sender && next.Order < old.Order {
-		f.out.Flags = append(f.out.Flags, "move-late")
+	if old != nil && old.Sender == next.Sender && (next.Order < old.Order || old.To == "" && next.Order == old.Order) {
+		flag := "move-late"
+		if old.To == "" {
+			flag = "move-undone"
+		}
+		f.out.Flags = append(f.out.Flags, flag)
 		return nil
 	}
 	s, err := f.load(e.Kind, key)
@@ -289,19 +293,51 @@ func (f *fold) owns(e *Edge) error {
 		return err
 	}
 	f.join()
+	return f.follow(e, key, "normal")
+}
+
+// unmoves takes the move of an account or a visit to another patient back, where
+// no merge of it is there to be undone.
+func (f *fold) unmoves(e *Edge) (bool, error) {
+	if e.Kind == Patient {
+		return false, nil
+	}
+	key, err := f.canonical(e.Kind, e.Retired)
+	if err != nil {
+		return false, err
+	}
+	merged, err := f.edgeOf(e.Kind, key)
+	if err != nil || merged != nil && merged.To != "" {
+		return false, err
+	}
+	old, err := f.ownerOf(e.Kind, key)
+	if err != nil || old == nil || old.To == "" {
+		return false, err
+	}
+	undone := *old
+	undone.To = ""
+	if err := f.putJSON(ownerKey(e.Kind, key), &undone); err != nil {
+		return false, err
+	}
+	return true, f.follow(e, key, "correction")
+}
+
+// follow gives an account or a visit, and all that belongs to it, the patient
+// that it is under now.
+func (f *fold) follow(e *Edge, key, transition string) error {
 	name := recordKey(e.Kind, key)
-	if err := f.moved(name, move{Transition: "normal"}); err != nil {
+	if err := f.moved(name, move{Transition: transition}); err != nil {
 		return err
 	}
 	if p := f.changes[string(name)]; p != nil && p.v.event == "" && p.v.before != nil && patientOf(p.v.before) != patientOf(p.s.shown()) {
 		p.v.event = string(e.Kind) + ".moved"
 	}
-	return f.belongings(e.Kind, key)
+	return f.belongings(e.Kind, key, transition)
 }
 
 // belongings notes what moves with an account or a visit: what refers to it, and
 // to the visits of the account.
-func (f *fold) belongings(kind Kind, key string) error {
+func (f *fold) belongings(kind Kind, key, transition string) error {
 	keys, err := f.upstream(kind, key, false)
 	if err != nil {
 		return err
@@ -311,9 +347,9 @@ func (f *fold) belongings(kind Kind, key string) error {
 		if err != nil {
 			return err
 		}
-		f.moves = append(f.moves, move{Reference: ref, Transition: "normal"})
+		f.moves = append(f.moves, move{Reference: ref, Transition: transition})
 		if k != key { // what it was merged from
-			if err := f.moved(recordKey(kind, k), move{Transition: "normal"}); err != nil {
+			if err := f.moved(recordKey(kind, k), move{Transition: transition}); err != nil {
 				return err
 			}
 		}
@@ -327,7 +363,7 @@ func (f *fold) belongings(kind Kind, key string) error {
 		}
 		for _, name := range names {
 			if visit, ok := strings.CutPrefix(string(name[len(prefix):]), string(recordKey(Encounter, ""))); ok {
-				if err := f.belongings(Encounter, visit); err != nil {
+				if err := f.belongings(Encounter, visit, transition); err != nil {
 					return err
 				}
 			}

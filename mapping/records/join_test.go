@@ -327,3 +327,93 @@ func TestMovesInAnyOrder(t *testing.T) {
 		}
 	})
 }
+
+func unjoining(n int, kind records.Kind, retired string) *records.Change {
+	c := change(n, "operator", n, 1)
+	c.Subject = nil
+	c.Edges = []records.Edge{{Op: "unmerge", Kind: kind, Retired: numbered(kind, retired)}}
+	return c
+}
+
+// An account's or a visit's merge that an operator undoes: what refers to it names
+// it again, each has what only its own messages said, state and all, and the merge
+// sent again merges nothing.
+func TestUnmergeOfAccountsAndVisits(t *testing.T) {
+	for _, kind := range []records.Kind{records.Account, records.Encounter} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t)
+			name := string(kind)
+			w.fold(change(1, "a", 1, 1, patientItem(1), thing(kind, "A1", "one", 1), thing(kind, "A2", "two", 1)))
+			w.fold(change(2, "a", 2, 1, patientItem(1), thing(records.Charge, "C1", "t", 1, name+"=A2"), thing(records.Charge, "C0", "t", 1, name+"=A1")))
+			w.fold(joining(3, 3, "merge", kind, "A1", "A2", 1))
+			later := thing(kind, "A2", "later", 1)
+			later.State, later.Event = map[records.Kind]string{records.Account: "inactive", records.Encounter: "finished"}[kind], "ended"
+			w.fold(change(4, "a", 4, 1, patientItem(1), later, thing(records.Charge, "C2", "t", 1, name+"=A2")))
+			require.Contains(t, string(w.lastOf(kind, "A1").Resource), "later")
+			require.Equal(t, later.State, w.lastOf(kind, "A1").State)
+			made := w.fold(unjoining(5, kind, "A2"))
+			require.Len(t, made, 4, "both of them, and what named the retired one")
+			for _, r := range made {
+				require.Equal(t, "correction", r.Transition)
+			}
+			one, two := w.lastOf(kind, "A1"), w.lastOf(kind, "A2")
+			require.Equal(t, name+".unmerged", one.EventType)
+			require.Equal(t, "A2", two.Merge.Retired.ID)
+			require.Contains(t, string(one.Resource), `"one"`)
+			require.NotContains(t, string(one.Resource), "later")
+			require.NotEqual(t, later.State, one.State)
+			require.Contains(t, string(two.Resource), `"later"`)
+			require.Equal(t, later.State, two.State)
+			require.NotContains(t, string(two.Resource), "replaced-by")
+			for charge, to := range map[string]string{"C0": "A1", "C1": "A2", "C2": "A2"} {
+				require.Contains(t, string(w.lastOf(records.Charge, charge).Resource), refTo(kind, to).Str("reference"), charge)
+			}
+			w.fold(joining(6, 3, "merge", kind, "A1", "A2", 1))
+			require.Contains(t, w.flags, "merge-undone")
+			w.fold(unjoining(7, kind, "A2"))
+			require.Contains(t, w.flags, "not-merged")
+			w.holds()
+		})
+	}
+}
+
+// A change of number (A49, A50) that an operator undoes gives the old number its
+// own record back.
+func TestUnmergeOfAChange(t *testing.T) {
+	w := newWorld(t)
+	w.fold(change(1, "a", 1, 1, patientItem(1), thing(records.Encounter, "V1", "one", 1), thing(records.Charge, "C1", "t", 1, "encounter=V1")))
+	w.fold(joining(2, 2, "change", records.Encounter, "V2", "V1", 1))
+	require.Contains(t, string(w.lastOf(records.Charge, "C1").Resource), refTo(records.Encounter, "V2").Str("reference"))
+	w.fold(unjoining(3, records.Encounter, "V1"))
+	require.Equal(t, "in-progress", w.lastOf(records.Encounter, "V1").State)
+	require.Contains(t, string(w.lastOf(records.Charge, "C1").Resource), refTo(records.Encounter, "V1").Str("reference"))
+	w.holds()
+}
+
+// The move of an account to another patient that an operator undoes: it and what
+// belongs to it are under the patient again whom their messages name.
+func TestUnmergeOfAMove(t *testing.T) {
+	w := newWorld(t)
+	w.fold(change(1, "a", 1, 1, patientItem(1), thing(records.Account, "A1", "t", 1), thing(records.Encounter, "V1", "t", 1, "account=A1")))
+	w.fold(change(2, "a", 2, 1, patientItem(1), thing(records.Charge, "C1", "t", 1, "encounter=V1")))
+	w.fold(joining(3, 3, "move", records.Account, "", "A1", 2))
+	of := func() (out []string) {
+		for id, kind := range map[string]records.Kind{"A1": records.Account, "V1": records.Encounter, "C1": records.Charge} {
+			out = append(out, w.lastOf(kind, id).Subject.Survivor.ID)
+		}
+		return out
+	}
+	require.Equal(t, []string{"P2", "P2", "P2"}, of())
+	made := w.fold(unjoining(4, records.Account, "A1"))
+	require.Len(t, made, 3)
+	for _, r := range made {
+		require.Equal(t, "correction", r.Transition)
+	}
+	require.Equal(t, []string{"P1", "P1", "P1"}, of())
+	w.fold(joining(5, 3, "move", records.Account, "", "A1", 2))
+	require.Contains(t, w.flags, "move-undone")
+	require.Equal(t, []string{"P1", "P1", "P1"}, of())
+	w.fold(unjoining(6, records.Account, "A1"))
+	require.Contains(t, w.flags, "not-merged")
+	w.holds()
+}

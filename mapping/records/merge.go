@@ -61,6 +61,12 @@ func (f *fold) edge(e *Edge) error {
 	if known, err := f.named(e); err != nil || !known {
 		return err
 	}
+	if e.Op == "unmerge" {
+		moved, err := f.unmoves(e)
+		if err != nil || moved {
+			return err
+		}
+	}
 	retired, err := f.canonical(e.Kind, e.Retired)
 	if err != nil {
 		return err

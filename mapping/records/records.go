@@ -150,8 +150,8 @@ type Item struct {
 }
 
 // An Edge joins two patients, accounts or visits: merge retires one in favour of
-// the survivor (A40, A41, A42), unmerge takes that back (an operator's command;
-// only Retired counts), change says that both keys are of one and the same (A47,
+// the survivor (A40, A41, A42), unmerge takes that, a change or a move back (an
+// operator's command; only Retired counts), change says that both keys are of one and the same (A47,
 // A49, A50), link that two patients are one person and leaves each his records
 // (A24), unlink takes that back (A37). move puts an account or a visit (Retired),
 // and all that belongs to it, under the patient Survivor (A44, A45).

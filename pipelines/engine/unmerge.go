@@ -11,18 +11,28 @@ import (
 	"github.com/liaison-health/liaison/mapping/records"
 )
 
-// Unmerge takes the merge of a patient back: his records return to him, and he
-// is no longer retired. It is a journal entry, as every operator's command, and
-// an error where nothing says that the patient was merged.
-func (e *Engine) Unmerge(retired records.Key, by, why string) (uint64, error) {
-	merged, err := records.Merged(e.store, records.Patient, retired)
+// A joined is what an unmerge is about, as the journal has it.
+type joined struct {
+	Kind records.Kind `json:"kind,omitempty"` // "": patient
+	records.Key
+}
+
+// Unmerge takes the merge of a patient, an account or a visit back, or the move
+// of one of these to another patient: its records return to it, and it is no
+// longer retired. It is a journal entry, as every operator's command, and an
+// error where nothing says that it was merged.
+func (e *Engine) Unmerge(kind records.Kind, retired records.Key, by, why string) (uint64, error) {
+	if !kind.Joins() {
+		return 0, fmt.Errorf("unmerge: it is of a patient, an account or an encounter")
+	}
+	merged, err := records.Merged(e.store, kind, retired)
 	if err != nil {
 		return 0, fmt.Errorf("unmerge: %w", err)
 	}
 	if !merged {
-		return 0, fmt.Errorf("no merge retired this patient")
+		return 0, fmt.Errorf("no merge retired this %s", kind)
 	}
-	raw, err := json.Marshal(retired)
+	raw, err := json.Marshal(joined{Kind: kind, Key: retired})
 	if err != nil {
 		return 0, fmt.Errorf("unmerge: %w", err)
 	}
@@ -40,7 +50,7 @@ func (p *prepared) prepareUnmerge() {
 	en := p.entry
 	p.target = en
 	p.head = hl7v2.Header{Code: typeUnmerge}
-	var retired records.Key
+	retired := joined{Kind: records.Patient}
 	if err := json.Unmarshal(en.raw, &retired); err != nil {
 		p.problem = &problem{Reason: "syntax", Text: "the entry has no key"}
 		return
@@ -50,7 +60,7 @@ func (p *prepared) prepareUnmerge() {
 		Origin:   records.Origin{Source: "operator", Message: typeUnmerge, SHA256: en.SHA256, Journal: en.pos},
 		Received: received, Occurred: received.Format(time.RFC3339), ZoneSource: "explicit",
 		Stamp:    records.Stamp{Sender: "operator", Order: fmt.Sprintf("s%020d", en.pos)},
-		Edges:    []records.Edge{{Op: "unmerge", Kind: records.Patient, Retired: retired}},
+		Edges:    []records.Edge{{Op: "unmerge", Kind: retired.Kind, Retired: retired.Key}},
 		Pipeline: "operator", Version: "1",
 	}
 }

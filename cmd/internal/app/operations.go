@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -205,16 +206,17 @@ func Operator(e *engine.Engine) http.Handler {
 	})
 	mux.HandleFunc("POST /unmerge", func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
+			Kind records.Kind `json:"kind"`
 			records.Key
 			Why string `json:"why"`
 		}
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&body); err != nil || body.ID == "" || body.Assigner == "" || body.Why == "" {
-			http.Error(w, "the body is a JSON object with assigner, id and why", http.StatusBadRequest)
+		if err := decoder.Decode(&body); err != nil || body.ID == "" || body.Assigner == "" || body.Why == "" || body.Kind != "" && !body.Kind.Joins() {
+			http.Error(w, "the body is a JSON object with assigner, id, why, and of an account or an encounter kind", http.StatusBadRequest)
 			return
 		}
-		pos, err := e.Unmerge(body.Key, caller(r), body.Why)
+		pos, err := e.Unmerge(cmp.Or(body.Kind, records.Patient), body.Key, caller(r), body.Why)
 		commanded(w, pos, err)
 	})
 	return mux
