@@ -32,8 +32,9 @@ func (f *fold) apart(it *Item, s *state) error {
 	retired.apart.take(it.of, f.c.Stamp)
 	name := recordKey(retired.kind, retired.key.String())
 	if f.changes[string(name)] == nil { // else it is written with its version
-		retired.stored = retired.encode(f.json(retired.resource))
-		f.put(name, retired.stored)
+		if f.encode(retired, retired.carried()) {
+			f.put(name, retired.stored)
+		}
 		f.states[string(name)] = retired
 	}
 	return nil
@@ -47,7 +48,7 @@ func (s *state) split() error {
 	own := *s
 	own.ties, own.marks = nil, nil
 	var err error
-	s.apart, err = decodeState(own.encode(s.resource.JSON()))
+	s.apart, err = decodeState(own.encode(nil, s.resource.JSON(), false))
 	return err
 }
 

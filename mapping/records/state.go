@@ -171,7 +171,7 @@ func (s *state) encode(dst, text []byte, shown bool) []byte {
 	field("ties", s.ties.text())
 	field("once", encodeOnce(s.once))
 	if s.apart != nil {
-		field("apart", string(s.apart.encode(s.apart.resource.JSON())))
+		field("apart", string(s.apart.encode(nil, s.apart.resource.JSON(), false)))
 	}
 	dst = append(dst, `"marks":"`...)
 	dst = append(appendMarks(dst, s.marks), '"', ',')
