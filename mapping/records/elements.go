@@ -110,6 +110,9 @@ func (s *state) remove(next *fhir.Node, st Stamp, path string) bool {
 		return false
 	}
 	if list, field, ok := strings.Cut(path, ":"); ok {
+		if field, part, ok := strings.Cut(field, PartOf); ok {
+			return s.withdrawPart(next, st, list, fhir.ParseOrigin(field), part)
+		}
 		return s.withdraw(next, st, list, fhir.ParseOrigin(field))
 	}
 	touched, parted := false, false

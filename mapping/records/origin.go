@@ -35,6 +35,73 @@ func (s *state) withdraw(next *fhir.Node, st Stamp, list string, field fhir.Orig
 	return true
 }
 
+// PartOf stands in a deleted path between the entries of a field and what of each
+// goes: an element, or an extension as extension=URL
+// ("address:PID-11 / district").
+const PartOf = " / "
+
+// withdrawPart takes a part out of a list's entries that were made of a field, of
+// those that nothing newer has set.
+func (s *state) withdrawPart(next *fhir.Node, st Stamp, list string, field fhir.Origin, part string) bool {
+	have := at(next, list)
+	if have == nil || have.Kind != fhir.Array {
+		return false
+	}
+	kept := fhir.NewArray()
+	touched := false
+	for _, item := range have.Kids {
+		path := list
+		if on := about(list, item); on != (topic{}) {
+			path = on.path(list)
+		}
+		if item.From == field && s.may(st, path) {
+			rest := without(item, part)
+			if touched = touched || rest != item; rest == nil {
+				continue
+			}
+			item = rest
+		}
+		kept.Kids = append(kept.Kids, item)
+	}
+	if !touched {
+		return false
+	}
+	if len(kept.Kids) == 0 {
+		kept = nil
+	}
+	put(next, list, kept)
+	return true
+}
+
+// without is a list's entry without a part: itself where it has none, nil where
+// there is nothing else.
+func without(item *fhir.Node, part string) *fhir.Node {
+	out := item.Shallow()
+	out.From = item.From
+	if url, ok := strings.CutPrefix(part, "extension="); ok {
+		rest := fhir.NewArray()
+		for _, e := range item.Get("extension").Items() {
+			if e.Str("url") != url {
+				rest.Kids = append(rest.Kids, e)
+			}
+		}
+		if len(rest.Kids) == len(item.Get("extension").Items()) {
+			return item
+		}
+		if out.Delete("extension"); len(rest.Kids) > 0 {
+			out.Set("extension", rest)
+		}
+	} else if item.Get(part) == nil {
+		return item
+	} else {
+		out.Delete(part)
+	}
+	if len(out.Kids) == 0 || len(out.Kids) == 1 && out.Kids[0].Name == "url" {
+		return nil
+	}
+	return out
+}
+
 // standing is what stays of a group that a message sets: a newer message of the
 // same sender may have said that the field that made an entry is empty.
 func (s *state) standing(st Stamp, g element) *fhir.Node {
@@ -55,15 +122,29 @@ func (s *state) standing(st Stamp, g element) *fhir.Node {
 		}
 		return false
 	}
+	reduced := func(item *fhir.Node) *fhir.Node {
+		for i := range from.at {
+			name, field, ok := strings.Cut(from.at[i].element, ":")
+			field, part, parted := strings.Cut(field, PartOf)
+			if item != nil && ok && parted && name == list && st.Order < from.at[i].order && item.From != 0 && fhir.ParseOrigin(field) == item.From {
+				item = without(item, part)
+			}
+		}
+		return item
+	}
 	var kept *fhir.Node
 	for i, item := range g.node.Kids {
-		switch {
-		case withdrawn(item):
-			if kept == nil {
-				kept = fhir.NewArray(g.node.Kids[:i:i]...)
-			}
-		case kept != nil:
-			kept.Kids = append(kept.Kids, item)
+		stays := item
+		if withdrawn(item) {
+			stays = nil
+		} else {
+			stays = reduced(item)
+		}
+		if stays != item && kept == nil {
+			kept = fhir.NewArray(g.node.Kids[:i:i]...)
+		}
+		if stays != nil && kept != nil {
+			kept.Kids = append(kept.Kids, stays)
 		}
 	}
 	switch {

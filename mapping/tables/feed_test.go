@@ -125,8 +125,8 @@ func with(fields, change map[int]string) map[int]string {
 func person() map[int]string {
 	return map[int]string{
 		1: "1", 2: "55^^^OLD^PT", 3: "100^^^ALDER^MR", 4: "77^^^ALT^PI", 5: "Doe^Jo^^^^^L", 6: "Poe^Ann", 7: "197001010930", 8: "F", 9: "Alias^Al^^^^^A",
-		10: "2106-3^White", 11: "1 Road^^Town^MA^02000", 13: "^PRN^PH^^1^617^5550105~^PRN^CP^^1^617^5550777", 14: "^WPN^PH^^1^617^5559999", 15: "en", 16: "S",
-		17: "CAT", 18: "AC1^^^ALDER^AN", 19: "900112222", 20: "DL1^MA", 21: "M1^^^ALDER", 22: "2135-2^H", 23: "Salem", 24: "N", 26: "US", 27: "V", 31: "N", 39: "XTRIBE",
+		10: "2106-3^White", 11: "1 Road^^Town^MA^02000", 12: "CTY", 13: "^PRN^PH^^1^617^5550105~^PRN^CP^^1^617^5550777", 14: "^WPN^PH^^1^617^5559999", 15: "en", 16: "S",
+		17: "CAT", 18: "AC1^^^ALDER^AN", 19: "900112222", 20: "DL1^MA", 21: "M1^^^ALDER", 22: "2135-2^H", 23: "Salem", 24: "N", 26: "US", 27: "V", 31: "N", 35: "dog^Dog^L", 36: "pug^Pug^L", 39: "XTRIBE",
 	}
 }
 
@@ -147,7 +147,7 @@ func TestNullDeletesItsOwn(t *testing.T) {
 		"language": {15, `"value":"100"`, `"communication"`}, "race": {10, "2135-2", "2106-3"}, "ethnicity": {22, "2106-3", "2135-2"},
 		"maiden name": {6, "Salem", "Poe"}, "place of birth": {23, "Poe", "Salem"}, "religion": {17, "Salem", "CAT"},
 		"citizenship": {26, "XTRIBE", `"US"`}, "tribe": {39, `"US"`, "XTRIBE"}, "address": {11, "5550105", "Town"},
-		"time of birth": {7, `"value":"100"`, "1970"},
+		"county": {12, "Town", "CTY"}, "breed": {36, "Dog", "Pug"}, "species": {35, "Town", "Dog"}, "time of birth": {7, `"value":"100"`, "1970"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			full, null := a31(0, map[int]string{8: "M"}), a31(10, map[int]string{c.field: `""`})
@@ -158,6 +158,31 @@ func TestNullDeletesItsOwn(t *testing.T) {
 				require.Contains(t, got, c.keep)
 				require.NotContains(t, got, c.gone)
 			}
+		})
+	}
+}
+
+// `""` in a field that says a part of what another field makes takes away that
+// part, where the other says nothing, whichever of the two messages comes first.
+func TestNullDeletesAPart(t *testing.T) {
+	for name, c := range map[string]struct {
+		whole, part int
+		keep, gone  string
+	}{"county of the address": {11, 12, "Town", "CTY"}, "breed of the animal": {35, 36, "Dog", "Pug"}} {
+		t.Run(name, func(t *testing.T) {
+			full, null := a31(0, map[int]string{8: "M"}), a31(10, map[int]string{c.whole: "", c.part: `""`})
+			for _, order := range [][2][]string{{full, null}, {null, full}} {
+				f := newFeed(t)
+				f.send(order[0]...)
+				got := text(t, f.send(order[1]...), records.Patient)
+				require.Contains(t, got, c.keep)
+				require.NotContains(t, got, c.gone)
+			}
+			f := newFeed(t)
+			f.send(full...)
+			f.send(null...)
+			got := text(t, f.send(a31(20, map[int]string{8: "O"})...), records.Patient)
+			require.Contains(t, got, c.gone, "it is said again")
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
+	"github.com/liaison-health/liaison/mapping/records"
 )
 
 // originate notes which field a rule's list entries are made of: its own, or
@@ -54,14 +55,20 @@ func (c *crule) field() (ref, bool) {
 
 // clearsOf says what `""` in a rule's field takes out of a record: the element
 // (birthDate, period.end), or of a list the entries that were made of this field
-// (telecom:PID-13). "" where no such thing can be named: a part of an entry that
-// another field makes, or of an element that carries extensions.
+// (telecom:PID-13), or a part of those that another field makes (records.PartOf).
+// "" where no such thing can be named: a part of an element that carries
+// extensions.
 func (c *crule) clearsOf() string {
 	var path []string
 	for i := range c.steps {
 		st := &c.steps[i]
 		switch {
-		case st.list && (c.from == 0 || st.from != c.from):
+		case st.list && (c.from == 0 || st.from == 0):
+			return ""
+		case st.list && st.from != c.from:
+			if part := c.partBehind(i); part != "" {
+				return strings.Join(append(path, st.name), ".") + ":" + st.from.String() + records.PartOf + part
+			}
 			return ""
 		case st.list:
 			return strings.Join(append(path, st.name), ".") + ":" + c.from.String()
@@ -73,6 +80,22 @@ func (c *crule) clearsOf() string {
 		}
 	}
 	return strings.Join(path, ".")
+}
+
+// partBehind names what a rule sets within a list entry: an element, or an
+// extension by its URL; "" where it is neither.
+func (c *crule) partBehind(i int) string {
+	if i+1 >= len(c.steps) {
+		return ""
+	}
+	st := &c.steps[i+1]
+	switch {
+	case st.url != "":
+		return "extension=" + st.url
+	case st.list || i+2 != len(c.steps):
+		return ""
+	}
+	return st.name
 }
 
 // clear notes that the field is `""` (HL7 v2.5.1 §2.5.3): what it made goes. A
@@ -96,6 +119,7 @@ func (c *crule) clear(f *frame, v hl7v2.Value) {
 // fields fills.
 func (e *entry) cleared() []string {
 	return slices.DeleteFunc(e.deletes, func(path string) bool {
+		path, _, _ = strings.Cut(path, records.PartOf)
 		name, field, list := strings.Cut(path, ":")
 		at := e.node.At(name)
 		if !list {
