@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -553,4 +555,80 @@ func TestOpen(t *testing.T) {
 	require.Equal(t, "drop", s.Name())
 	require.DirExists(t, s.Addr())
 	require.NoError(t, s.Close())
+}
+
+// counting takes every message and keeps none; it calls at after each of some.
+type counting struct {
+	taken int
+	at    func(taken int)
+}
+
+func (c *counting) Accept(context.Context, *pipelines.Message) (pipelines.Receipt, error) {
+	c.taken++
+	c.at(c.taken)
+	return pipelines.Receipt{Position: uint64(c.taken)}, nil
+}
+
+// A batch of any number of messages costs no memory for their number.
+func TestManyMessages(t *testing.T) {
+	const messages = 30_000
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "large.hl7"))
+	require.NoError(t, err)
+	w := bufio.NewWriter(f)
+	_, err = w.WriteString("FHS|^~\\&|A|B\rBHS|^~\\&|A|B\r")
+	require.NoError(t, err)
+	for n := range messages {
+		_, err := w.Write(connectortest.V2(n))
+		require.NoError(t, err)
+	}
+	_, err = fmt.Fprintf(w, "BTS|%d\rFTS|1\r", messages)
+	require.NoError(t, errors.Join(err, w.Flush(), f.Close()))
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	var first, most uint64
+	in := &counting{at: func(taken int) {
+		switch {
+		case taken == 1:
+			first = heap()
+		case taken%6_000 == 0:
+			most = max(most, heap())
+		}
+	}}
+	poke, seen := make(chan struct{}), make(chan struct{}, 10)
+	s, err := files.Open(files.Config{Name: "drop", Directory: dir, Interval: time.Hour, Poke: poke, Looked: func() { seen <- struct{}{} }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, in) }()
+	<-seen
+	poke <- struct{}{}
+	<-seen
+	cancel()
+	require.NoError(t, <-done)
+	require.Equal(t, messages, in.taken)
+	require.FileExists(t, filepath.Join(dir, "done", "large.hl7"))
+	require.Less(t, int64(most)-int64(first), int64(1<<20), "%d bytes held at first, %d in between", first, most)
+}
+
+// A Bundle of more entries than are taken at once is refused, as over HTTP.
+func TestManyEntries(t *testing.T) {
+	in := &connectortest.Intake{}
+	w := start(t, t.TempDir(), in, func(c *files.Config) { c.MaxEntries = 3 })
+	bundle := func(n int) string {
+		return `{"resourceType":"Bundle","type":"collection","entry":[` + strings.TrimSuffix(strings.Repeat(`{"resource":{"resourceType":"Basic","code":{"text":"x"}}},`, n), ",") + `]}`
+	}
+	w.put("three.json", bundle(3))
+	w.put("four.json", bundle(4))
+	w.settle()
+	done, _ := w.fate("three.json")
+	require.True(t, done)
+	done, r := w.fate("four.json")
+	require.False(t, done)
+	require.Equal(t, "Bundle.entry", r.Results[0].Error.Place)
+	require.Contains(t, r.Results[0].Error.Reason, "up to 3 entries")
 }

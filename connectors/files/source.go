@@ -29,6 +29,11 @@ const (
 // The longest pause between two tries of what may pass.
 const longestPause = 30 * time.Second
 
+// maxEntries is how many entries a Bundle may have: what it costs to check and
+// to keep a resource is not bounded by the bytes of the Bundle. The messages of
+// an HL7 v2 file are read one by one, and may be any number.
+const maxEntries = 10_000
+
 // Config says which directory is watched and how.
 type Config struct {
 	Name       string
@@ -36,6 +41,7 @@ type Config struct {
 	Interval   time.Duration   // between two looks; a file is taken after two that see it unchanged; 0: 1 s
 	Poke       <-chan struct{} // each value is a look at once, and ends a pause; may be nil
 	MaxMessage int             // bytes of one message; 0: hl7v2.MaxMessage
+	MaxEntries int             // of a FHIR Bundle; 0: 10,000
 	Backoff    time.Duration   // the first pause before what may pass is tried again, doubled up to 30 s; 0: 200 ms
 	Drain      time.Duration   // how long stopping may wait for the message that Accept has; 0: 10 s
 	Processed  bool            // wait for outcomes too: a quarantined message makes its file a failed one
@@ -65,6 +71,7 @@ type stamp struct {
 func Open(cfg Config) (*Source, error) {
 	cfg.Interval = cmp.Or(cfg.Interval, time.Second)
 	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, hl7v2.MaxMessage)
+	cfg.MaxEntries = cmp.Or(cfg.MaxEntries, maxEntries)
 	cfg.Backoff = cmp.Or(cfg.Backoff, 200*time.Millisecond)
 	cfg.Drain = cmp.Or(cfg.Drain, 10*time.Second)
 	if cfg.Log == nil {

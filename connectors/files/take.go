@@ -321,6 +321,9 @@ func (s *Source) request(raw []byte) ([]byte, *problem) {
 		default:
 			return nil, &problem{Code: "AR", Condition: "103", Place: "Bundle.type", Reason: "a Bundle here is a transaction, batch, message, collection or history"}
 		}
+		if n := len(node.Get("entry").Items()); n > s.cfg.MaxEntries {
+			return nil, &problem{Code: "AR", Condition: "104", Place: "Bundle.entry", Reason: fmt.Sprintf("a Bundle here has up to %d entries; send it in parts", s.cfg.MaxEntries)}
+		}
 	default:
 		if request.ID = node.ID(); request.ID != "" {
 			request.Method = "PUT"

@@ -113,8 +113,9 @@ type FHIR struct {
 
 // Files watches a directory.
 type Files struct {
-	Directory string        `yaml:"directory"`
-	Interval  time.Duration `yaml:"interval"`
+	Directory  string        `yaml:"directory"`
+	Interval   time.Duration `yaml:"interval"`
+	MaxEntries int           `yaml:"max_entries"` // of a Bundle
 }
 
 // Gate says how much is checked against FHIR R4.
@@ -218,6 +219,7 @@ func (c *Config) fill() {
 		}
 		if f := s.Files; f != nil {
 			f.Interval = orElse(f.Interval, time.Second)
+			f.MaxEntries = orElse(f.MaxEntries, 10_000)
 		}
 	}
 }

@@ -250,6 +250,7 @@ func (k *check) source(at string, s *Source) {
 			k.alone(at+".files.directory", k.cfg.Path(s.Files.Directory), "source "+s.Name)
 		}
 		k.span(at+".files.interval", s.Files.Interval, 1)
+		k.between(at+".files.max_entries", int64(s.Files.MaxEntries), 1, 1_000_000)
 	}
 	if kinds != 1 {
 		k.fail(at, "a source is one of mllp, fhir and files")

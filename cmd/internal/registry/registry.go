@@ -47,7 +47,7 @@ func Open(ctx context.Context, c *config.Config, s *config.Source, d Deps) (Sour
 		return openFHIR(ctx, c, s, d)
 	case s.Files != nil:
 		return files.Open(files.Config{
-			Name: s.Name, Directory: c.Path(s.Files.Directory), Interval: s.Files.Interval, Processed: s.Ack == "processed", Outcomes: d.Outcomes,
+			Name: s.Name, Directory: c.Path(s.Files.Directory), Interval: s.Files.Interval, MaxEntries: s.Files.MaxEntries, Processed: s.Ack == "processed", Outcomes: d.Outcomes,
 			Check: d.Check, Answered: d.Answered, Log: d.Log,
 		})
 	default:
