@@ -24,7 +24,7 @@ type written struct {
 
 const (
 	mostWritten = 4       // batches on their way to the disk
-	mostBytes   = 4 << 20 // of a batch: what comes behind goes into another
+	mostBytes   = 3 << 19 // of a batch: what comes behind goes into another
 )
 
 // process takes the journal in batches until stop closes and nothing is left.
