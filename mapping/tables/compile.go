@@ -21,7 +21,7 @@ type section struct {
 	name, own, target, file string
 	lines                   []sourceLine
 	rules                   []crule
-	needs                   []uint8 // of each rule, see needOf
+	needs                   []needs // of each rule
 	keys                    []keyRule
 	structural              []ref
 	makers                  map[int32]fhir.Origin // by label: the field of the rule that names it first
@@ -129,7 +129,7 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 		k, err := parseKey(strings.TrimSpace(rest), s.own)
 		k.fallback = word == "fallback"
 		if conditional && err == nil {
-			k.cond, _, err = parseCond(condition, s.own)
+			k.cond, err = parseCond(condition, s.own)
 		}
 		if err == nil {
 			s.keys = append(s.keys, k)
@@ -163,25 +163,51 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 	}
 	c.where, c.isDefault = line, isDefault || s.defaults
 	s.originate(&c)
-	s.rules, s.needs = append(s.rules, c), append(s.needs, needOf(&c, s.own))
+	s.rules, s.needs = append(s.rules, c), append(s.needs, needsOf(&c, r.condNeeds, s.own))
 	return nil
 }
 
-// needOf says what has to be there for a rule to do anything: a field of the
-// section's own segment, a component of its value, or 0 where that is not said.
-func needOf(c *crule, own string) uint8 {
+// Needs are what has to be there for a rule to do anything, two of it, a byte
+// each: a field of the section's own segment, a component of its value, or 0
+// where that is not said.
+type needs uint16
+
+// needComponent marks a component.
+const needComponent = 64
+
+// needsOf gives the rule's source, and the first value that its condition asks
+// for.
+func needsOf(c *crule, condition []ref, own string) needs {
+	var n needs
+	if c.isRef {
+		n = needOf(c.ref, own)
+	}
+	if c.nullable || c.perRepetition { // `""` in the source counts where the condition does not hold
+		return n
+	}
+	for _, r := range condition {
+		if k := needOf(r, own); k != 0 && k != n {
+			return n | k<<8
+		}
+	}
+	return n
+}
+
+func needOf(r ref, own string) needs {
 	switch {
-	case !c.isRef:
-	case c.ref.segment == own && own != "":
-		return uint8(min(c.ref.field, 63))
-	case c.ref.segment == "" && c.ref.component > 0 && c.ref.component < 64:
-		return needComponent | uint8(c.ref.component)
+	case r.segment == own && own != "":
+		return needs(min(r.field, 63))
+	case r.segment == "" && r.component > 0 && r.component < 64:
+		return needComponent | needs(r.component)
 	}
 	return 0
 }
 
-// needComponent marks a need of a component.
-const needComponent = 64
+// missing says whether some of it is not there: a bit for each field and each
+// component that is, with bit 0 of the fields set.
+func (n needs) missing(there *[2]uint64) bool {
+	return there[n>>6&1]>>(n&63)&1 == 0 || there[n>>14&1]>>(n>>8&63)&1 == 0
+}
 
 // parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2, FILL)` or `SRC, SRC …`.
 func parseKey(text, own string) (keyRule, error) {

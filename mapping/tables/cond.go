@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,17 +30,34 @@ type condParser struct {
 	at     int
 	own    string
 	impure bool // it reads more than a data type's own value
+	needs  []ref
+	inner  int  // how many brackets and nots it is in
+	either bool // it is of alternatives
 }
 
-func parseCond(text, own string) (c cond, impure bool, err error) {
+func parseCond(text, own string) (cond, error) {
+	c, _, err := readCond(text, own)
+	return c, err
+}
+
+// readCond gives the condition, and its parser that knows more of it.
+func readCond(text, own string) (cond, *condParser, error) {
 	p := &condParser{words: condWords(text), own: own}
-	if c, err = p.or(); err != nil {
-		return nil, false, err
+	c, err := p.or()
+	if err == nil && p.at < len(p.words) {
+		err = fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])
 	}
-	if p.at < len(p.words) {
-		return nil, false, fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])
+	if p.either {
+		p.needs = nil
 	}
-	return c, p.impure, nil
+	return c, p, err
+}
+
+// need notes what has to be valued for the whole condition to hold.
+func (p *condParser) need(r ref) {
+	if p.inner == 0 {
+		p.needs = append(p.needs, r)
+	}
 }
 
 func (p *condParser) ref(text string) (ref, error) {
@@ -102,6 +120,7 @@ func (p *condParser) or() (cond, error) {
 	left, err := p.and()
 	for err == nil && p.peek() == "or" {
 		p.next()
+		p.either = p.either || p.inner == 0
 		var right cond
 		if right, err = p.and(); err == nil {
 			a := left
@@ -125,6 +144,8 @@ func (p *condParser) and() (cond, error) {
 }
 
 func (p *condParser) not() (cond, error) {
+	p.inner++
+	defer func() { p.inner-- }()
 	if p.peek() == "not" {
 		p.next()
 		c, err := p.not()
@@ -141,6 +162,8 @@ func (p *condParser) not() (cond, error) {
 		}
 		return c, err
 	}
+	p.inner--
+	defer func() { p.inner++ }()
 	return p.primary()
 }
 
@@ -153,6 +176,7 @@ func (p *condParser) primary() (cond, error) {
 			return nil, err
 		}
 		if word == "valued" {
+			p.need(r)
 			return func(f *frame) bool { return f.resolve(r).Valued() }, nil
 		}
 		count := word == "count"
@@ -196,6 +220,9 @@ func (p *condParser) primary() (cond, error) {
 	if err != nil {
 		return nil, err
 	}
+	if is := p.words[p.at:]; len(is) > 1 && (is[0] == "=" && is[1] != `""` && !isField(is[1]) || is[0] == "in" && !slices.Contains(is, `""`)) {
+		p.need(r)
+	}
 	return p.compareText(func(f *frame) string { return f.first(r) })
 }
 
@@ -212,6 +239,7 @@ func (p *condParser) contains() (cond, error) {
 	if comma != "," || text == "" || p.next() != ")" {
 		return nil, fmt.Errorf(`expected contains(REF, "text")`)
 	}
+	p.need(r)
 	return func(f *frame) bool { return strings.Contains(f.run.text(f.resolve(r).FirstLeaf()), text) }, nil
 }
 

@@ -197,7 +197,7 @@ func parseEdge(text string) (edgeRule, error) {
 		return e, err
 	}
 	if conditional {
-		e.cond, _, err = parseCond(condition, e.retired.ref.segment)
+		e.cond, err = parseCond(condition, e.retired.ref.segment)
 	}
 	return e, err
 }
@@ -223,7 +223,7 @@ func (l *loader) compileTrigger(st *structure, message string, line sourceLine) 
 	}
 	if conditional {
 		var err error
-		if row.cond, _, err = parseCond(condition, ""); err != nil {
+		if row.cond, err = parseCond(condition, ""); err != nil {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
 	}
@@ -308,7 +308,7 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 			}
 			section, rest = unquote(rest[1]), rest[2:]
 		case "if":
-			if m.cond, _, err = parseCond(strings.Join(rest[1:], " "), m.segment); err != nil {
+			if m.cond, err = parseCond(strings.Join(rest[1:], " "), m.segment); err != nil {
 				return err
 			}
 			rest = nil

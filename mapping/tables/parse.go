@@ -28,6 +28,7 @@ type rule struct {
 	with       []assignment
 	cond       cond
 	condImpure bool
+	condNeeds  []ref  // what has to be valued for it to hold
 	format     string // forced primitive type of the source: dateTime, string …
 }
 
@@ -178,9 +179,11 @@ func parseRule(line string, own string) (rule, error) {
 			}
 		case "if":
 			n = len(rest)
-			if r.cond, r.condImpure, err = parseCond(strings.Join(rest[1:], " "), own); err != nil {
+			var read *condParser
+			if r.cond, read, err = readCond(strings.Join(rest[1:], " "), own); err != nil {
 				return r, err
 			}
+			r.condImpure, r.condNeeds = read.impure, read.needs
 		default:
 			return r, fmt.Errorf("%q: expected as, code, with or if", rest[0])
 		}

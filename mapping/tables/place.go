@@ -12,26 +12,19 @@ import (
 
 // apply runs a section's rules onto the frame's node.
 func (s *section) apply(f *frame) {
-	fields, components := ^uint64(0), uint64(0)
+	there := [2]uint64{^uint64(0), 0} // fields, components
 	if s.own != "" && f.segment.Is(s.own) {
-		fields = f.segment.Filled()
+		there[0] = f.segment.Filled() | 1
 	}
 	for i := range min(len(f.parts), 63) {
 		if len(f.parts[i].Raw()) > 0 {
-			components |= 2 << i
+			there[1] |= 2 << i
 		}
 	}
-	for i, need := range s.needs { // most rules ask for what is not there
-		if need != 0 {
-			there := fields
-			if need >= needComponent {
-				there = components
-			}
-			if there>>(need&63)&1 == 0 {
-				continue
-			}
+	for i, n := range s.needs { // most rules ask for what is not there
+		if !n.missing(&there) {
+			s.rules[i].apply(f)
 		}
-		s.rules[i].apply(f)
 	}
 	if len(s.warnings) > 0 {
 		s.warn(f)

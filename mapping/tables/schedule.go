@@ -232,7 +232,7 @@ func parseWarning(text, own string) (warning, error) {
 		return warning{}, fmt.Errorf(`a warning is warn CODE "TEXT" if COND`)
 	}
 	w := warning{code: words[0], text: unquote(words[1])}
-	if w.cond, _, err = parseCond(strings.Join(words[3:], " "), own); err != nil {
+	if w.cond, err = parseCond(strings.Join(words[3:], " "), own); err != nil {
 		return w, err
 	}
 	for _, word := range condWords(strings.Join(words[3:], " ")) {
