@@ -203,7 +203,27 @@ func (s *Schema) tidyObject(t *Type, n *Node) bool {
 		kept[j] = k
 	}
 	n.Kids = kept
+	align(kept)
 	return len(kept) > 0
+}
+
+// align makes the arrays of primitives and of their extensions equally long: what
+// one of the two does not have is null there (R4 §2.6.2.1).
+func align(fields []*Node) {
+	for i, k := range fields {
+		if k.Kind != Array || k.Name == "" || k.Name[0] != '_' || k.fixed != nil {
+			continue
+		}
+		if i > 0 && fields[i-1].Kind == Array && fields[i-1].Name == k.Name[1:] {
+			values := fields[i-1]
+			for len(k.Kids) < len(values.Kids) {
+				k.Kids = append(k.Kids, &Node{Kind: Null, Text: "null"})
+			}
+			for len(values.Kids) < len(k.Kids) {
+				values.Kids = append(values.Kids, &Node{Kind: Null, Text: "null"})
+			}
+		}
+	}
 }
 
 // tidyField tidies the value of an element, found at a place in its type.

@@ -211,10 +211,6 @@ func dataTypes() map[string]func(*checker, *fhir.Node) {
 		"ContactPoint": rules(rule{"cpt-2", "a contact's value needs its system", func(n *fhir.Node) bool {
 			return has(n, "value") && !has(n, "system")
 		}}),
-		"Money": rules(rule{"code", "a currency is a code of ISO 4217", func(n *fhir.Node) bool {
-			code := n.Get("currency")
-			return code != nil && code.Kind == fhir.String && !isCurrency(code.Text)
-		}}),
 		"Expression": rules(rule{"exp-1", "an expression or a reference to one", func(n *fhir.Node) bool { return !hasAny(n, "expression", "reference") }}),
 		"Range": rules(rule{"rng-2", "low is above high", func(n *fhir.Node) bool {
 			low, ok := value(n.Get("low"))
@@ -226,18 +222,6 @@ func dataTypes() map[string]func(*checker, *fhir.Node) {
 		}}),
 		"TimingRepeat": timing(),
 	}
-}
-
-func isCurrency(s string) bool {
-	if len(s) != 3 {
-		return false
-	}
-	for i := range 3 {
-		if s[i] < 'A' || s[i] > 'Z' {
-			return false
-		}
-	}
-	return true
 }
 
 func timing() func(*checker, *fhir.Node) {

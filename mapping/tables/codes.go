@@ -114,7 +114,7 @@ func codingSystem(name string, systems map[string]string) string {
 	if uri, ok := systems[upper]; ok {
 		return uri
 	}
-	if strings.Contains(name, "://") || strings.HasPrefix(name, "urn:") {
+	if isURI(name) {
 		return name
 	}
 	if number, ok := strings.CutPrefix(upper, "HL7"); ok && len(number) == 4 && isDigits(number) {
@@ -127,6 +127,16 @@ func codingSystem(name string, systems map[string]string) string {
 		return "urn:oid:" + name
 	}
 	return "urn:x-liaison:codesystem:" + escapeURN(name)
+}
+
+// isURI says whether a name is a URL or a URN already.
+func isURI(name string) bool {
+	scheme, _, ok := strings.Cut(name, "://")
+	if !ok {
+		scheme, _, ok = strings.Cut(name, ":")
+		ok = ok && scheme == "urn"
+	}
+	return ok && scheme != "" && strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz") == "" && !strings.ContainsAny(name, " \t\r\n<>\"{}|\\^`&")
 }
 
 func isDigits(s string) bool {

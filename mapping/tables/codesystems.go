@@ -9,7 +9,8 @@ import (
 const hl7Systems = "http://terminology.hl7.org/CodeSystem/"
 
 // A codeSystems knows which codes HL7's code systems have, by the name behind
-// hl7Systems. Validators refuse a code that its system does not have.
+// hl7Systems, and what UCUM's units are made of. Validators refuse a code that its
+// system does not have.
 type codeSystems map[string]map[string]bool
 
 func loadCodeSystems(text string) (codeSystems, error) {
@@ -34,6 +35,9 @@ func loadCodeSystems(text string) (codeSystems, error) {
 // of gives the system that a code is sent under: the one that it claims, or
 // where that has no such code, a system of ours with the table's name.
 func (s codeSystems) of(system, code string) string {
+	if system == ucumSystem && !s.unit(code) {
+		return "urn:x-liaison:codesystem:UCUM"
+	}
 	name, ok := strings.CutPrefix(system, hl7Systems)
 	if !ok {
 		return system

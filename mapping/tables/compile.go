@@ -65,6 +65,7 @@ type crule struct {
 	plain         string     // a constant text that its target takes as it is, or ""
 	constantNode  *fhir.Node // frozen: the Coding or CodeableConcept of a constant
 	isDefault     bool       // fills what nothing else did, and is reported
+	bound         string     // low or high: the target is this value of a Range
 }
 
 // A cstep is one compiled step of a path. What decides about most steps stands
@@ -85,9 +86,10 @@ type cstep struct {
 // A stepKind is what steps to the same element share.
 type stepKind struct {
 	stepName
-	choice string   // value of value[x], or ""
-	others []string // its other alternatives
-	codes  []string // of a required binding
+	choice   string   // value of value[x], or ""
+	others   []string // its other alternatives
+	codes    []string // of a required binding
+	excludes string   // the element that this one cannot stand beside, or ""
 }
 
 // A stepName tells one stepKind from another.
@@ -347,6 +349,22 @@ func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 	return k
 }
 
+// boundOf says which value of a Range a rule sets.
+func boundOf(c *crule, typ *fhir.Type) string {
+	last := len(c.steps) - 1
+	if last < 1 || !c.isRef || c.steps[last].name != "value" {
+		return ""
+	}
+	parent := typ.Name
+	if last > 1 {
+		parent = c.steps[last-2].typ
+	}
+	if bound := c.steps[last-1].name; parent == "Range" && (bound == "low" || bound == "high") {
+		return bound
+	}
+	return ""
+}
+
 // compileRule checks a rule against the FHIR type it writes to.
 func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 	c := crule{source: r.source, as: r.as, cond: r.cond, condImpure: r.condImpure}
@@ -389,6 +407,7 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 	if system != "" && len(c.steps) > 0 {
 		c.constantNode = constantNode(c.steps[len(c.steps)-1].typ, l.m.known.of(system, r.source.terms[0].text), r.source.terms[0])
 	}
+	c.bound = boundOf(&c, typ)
 	c.withAt = -1
 	for i, st := range c.steps {
 		c.list = c.list || st.list
@@ -493,6 +512,18 @@ func checkCalls(e expr) error {
 	return nil
 }
 
+// excluded is what an element cannot stand beside: a timing has times of day or
+// events of the day, not both (tim-10). What comes second finds its place taken.
+func excluded(typ, element string) string {
+	switch {
+	case typ == "TimingRepeat" && element == "timeOfDay":
+		return "when"
+	case typ == "TimingRepeat" && element == "when":
+		return "timeOfDay"
+	}
+	return ""
+}
+
 // compilePath checks each step against the schema. entry is the type that a
 // `with` clause starts from: of the last list entry that is no extension, else of the
 // last object.
@@ -510,7 +541,7 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 			}
 			return nil, nil, fmt.Errorf("%s takes no %s", typ.Name, s.name)
 		}
-		kind.typ, kind.codes = e.Type, e.Codes
+		kind.typ, kind.codes, kind.excludes = e.Type, e.Codes, excluded(typ.Name, s.name)
 		st.list, st.primitive = e.List, e.Primitive()
 		last := i == len(path)-1
 		if st.primitive && !last { // an extension of a primitive
@@ -529,6 +560,9 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 		if s.extension != "" {
 			if kind.url, err = l.extension(s.extension); err != nil {
 				return nil, nil, err
+			}
+			if part := !strings.Contains(kind.url, ":"); part && typ.Name != "Extension" {
+				return nil, nil, fmt.Errorf("extension %s is a part of others: its URL is relative", s.extension)
 			}
 		}
 		st.shared = strings.HasPrefix(s.label, "=")

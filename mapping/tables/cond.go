@@ -16,6 +16,8 @@ import (
 //	prim |= REF (= | != | < | > | <= | >=) "text" | REF = REF | REF [not] in ("a", "b")
 //	prim |= unread(REF)    no rule above took the value
 //	prim |= taken(REF)     a rule above took some of the value
+//	prim |= made(ELEMENT)  the resource has it
+//	prim |= resource = "Organization"    the resource that is written to
 //	prim |= present(SEG)   the segment stands here: in the same group, or near
 //	prim |= differ(TIME, TIME …)    two of the times that are there are not the same
 //	prim |= any(REF) = "text" …    it holds for a segment of this name anywhere in the message
@@ -205,6 +207,11 @@ func (p *condParser) primary() (cond, error) {
 		r, err := p.bracketedRef()
 		p.impure = true
 		return func(f *frame) bool { return f.taken(f.resolve(r)) }, err
+	case "made":
+		return p.made()
+	case "resource":
+		p.impure = true
+		return p.compareText(func(f *frame) string { return f.self.typ })
 	case "repetition":
 		p.impure = true
 		return p.compareNumber(func(f *frame) int { return f.rep })
@@ -274,6 +281,16 @@ func (p *condParser) bracketedRef() (ref, error) {
 		err = fmt.Errorf("expected ) behind the reference")
 	}
 	return r, err
+}
+
+// made reads made(ELEMENT).
+func (p *condParser) made() (cond, error) {
+	open, name, closing := p.next(), p.next(), p.next()
+	if open != "(" || closing != ")" {
+		return nil, fmt.Errorf("expected made(ELEMENT)")
+	}
+	p.impure = true
+	return func(f *frame) bool { return full(f.base.Get(name)) }, nil
 }
 
 // present reads present(SEG).

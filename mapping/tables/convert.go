@@ -69,12 +69,12 @@ func (r *run) primitive(st *cstep, text string, at hl7v2.Value) *fhir.Node {
 		return r.time(st, text, at)
 	case "code":
 		if st.codes != nil && !slices.Contains(st.codes, text) {
-			lower := strings.ToLower(text)
-			if !slices.Contains(st.codes, lower) {
+			i := slices.IndexFunc(st.codes, func(code string) bool { return strings.EqualFold(code, text) })
+			if i < 0 {
 				r.refuse("unknown-code", at, "not a code of the required binding")
 				return nil
 			}
-			text = lower
+			text = st.codes[i]
 		}
 		return r.arena.Node(fhir.String, oneLine(text))
 	case "uri", "url", "canonical":

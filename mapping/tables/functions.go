@@ -57,7 +57,7 @@ func (e *expr) value(f *frame) hl7v2.Value {
 // (-1: any).
 func functions() map[string]int {
 	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": 1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
+		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": -1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
 	}
 }
 
@@ -139,7 +139,11 @@ func convert(f *frame, t *term) string {
 			return -1
 		}, leaf(0))
 	case "codesystem":
-		return codingSystem(leaf(0), r.systems())
+		system := codingSystem(leaf(0), r.systems())
+		if len(t.args) > 1 {
+			system = r.mapper.known.of(system, leaf(1))
+		}
+		return system
 	case "uri":
 		return universalURI(leaf(0), leaf(1))
 	case "comparator":

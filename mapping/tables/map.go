@@ -181,6 +181,7 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	for i := range r.later {
 		r.later[i].line.assign(&r.later[i].frame, r.later[i].made)
 	}
+	r.dropEmpty()
 	r.defaults(groups[0])
 	r.finish(main)
 	if bad := r.bad; bad != nil {
@@ -250,6 +251,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 			id = fhir.ID(m.typ, key.Assigner, key.ID)
 		}
 		e = r.resource(m.typ, id, key)
+		e.line = true
 		if m.record && !e.record {
 			e.record, e.segment, e.group = true, s, g
 		}
@@ -279,6 +281,26 @@ func (r *run) unnumbered() string {
 		return ""
 	}
 	return r.ctx.SHA256
+}
+
+// dropEmpty takes out the resources that say nothing: no rule found a place for
+// what was sent of them, which stays unread.
+func (r *run) dropEmpty() {
+	empty := func(e *entry) bool { return !e.line && !e.says() }
+	for slices.ContainsFunc(r.entries, empty) {
+		for at, to := range r.refs {
+			if empty(to) {
+				at.Delete("reference")
+			}
+		}
+		r.entries = slices.DeleteFunc(r.entries, empty)
+	}
+}
+
+// says: there is more in the resource than its type and id.
+func (e *entry) says() bool {
+	const bare = 2
+	return slices.ContainsFunc(e.node.Kids[min(bare, len(e.node.Kids)):], full)
 }
 
 // defaults runs the sections of defaults.yaml on every resource.

@@ -54,6 +54,7 @@ func TestWordsOfTables(t *testing.T) {
 		"earliest of a constant":   {"add SCH to Appointment: |\n  earliest(\"x\") -> start\n", "takes fields such as AIS-4"},
 		"finish of two":            {"add SCH to Appointment: |\n  finish(AIS-4, AIS-7) -> end\n", "a start, an amount and a unit"},
 		"a key's condition":        {"add PID to Patient: |\n  key PID-3.1 if PID-8\n", "expected"},
+		"a part of an extension":   {"add PID to Patient: |\n  PID-7 -> extension(identifier-state).valueString\n", "extension identifier-state is a part of others: its URL is relative"},
 		"an element's case":        {"add PID to Patient: |\n  PID-7 -> birthdate\n", "Patient has no element birthdate; it has birthDate, a date"},
 		"a choice without type":    {"add PID to Patient: |\n  PID-30 -> deceased\n", "it has deceasedBoolean, deceasedDateTime"},
 		"a type without as":        {"add PID to Patient: |\n  PID-5 -> name\n", "the element is a HumanName"},

@@ -122,7 +122,7 @@ func full(n *fhir.Node) bool {
 // place walks to the target and sets it from v, or from the rule's expression.
 func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 	node, self := f.base, f.self
-	var withBase *fhir.Node
+	var withBase, parent *fhir.Node
 	last := len(c.steps) - 1
 	f.run.didSet = false
 	for i := range c.steps {
@@ -132,6 +132,9 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 			return
 		}
 		if i == last && st.resource == "" {
+			if c.bound != "" && !f.run.inRange(parent, c.bound, v) {
+				return
+			}
 			entry := c.set(f, self, node, st, v, rep)
 			if i == c.withAt || withBase == nil {
 				withBase = entry
@@ -143,7 +146,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 			withBase = next
 		}
 		if st.resource == "" {
-			node = next
+			parent, node = node, next
 			continue
 		}
 		to := c.nested(f, self, next, st, i == last, v, rep)
@@ -252,7 +255,9 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		return to
 	}
 	to := r.part(c, f, self, v)
-	r.refer(at, to)
+	if to.says() {
+		r.refer(at, to)
+	}
 	return to
 }
 
@@ -414,6 +419,9 @@ func (r *run) slot(f *frame, node *fhir.Node, st *cstep, rep int) *fhir.Node {
 func (r *run) setPrimitive(node *fhir.Node, st *cstep, made *fhir.Node) *fhir.Node {
 	r.trace.make(made.Text)
 	if st.list {
+		if st.excludes != "" && node.Get(st.excludes) != nil {
+			return node
+		}
 		for _, have := range node.Get(st.name).Items() {
 			if have.Text == made.Text {
 				r.markUsed()

@@ -52,6 +52,7 @@ type run struct {
 	scratch []byte
 	frames  []*frame // to use again
 	made    []*entry // every entry so far, in use or to use again
+	taken   int      // how many of them are in use
 }
 
 // begin takes a run, with the memory of an earlier one where there is one.
@@ -64,6 +65,7 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.entries, r.used, r.parts, r.anchors, r.counts = r.entries[:0], r.used[:0], r.parts[:0], r.anchors[:0], r.counts[:0]
 	r.byID, r.refs, r.labels, r.listings = emptied(r.byID), emptied(r.refs), emptied(r.labels), emptied(r.listings)
 	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
+	r.taken = 0
 	r.scope = r.scopeNumber()
 	return r
 }
@@ -84,6 +86,7 @@ type entry struct {
 	keys    []records.Key
 	node    *fhir.Node
 	record  bool
+	line    bool // a line of the message's table makes it
 	deletes []string
 	filled  []string // elements that defaults.yaml gave a record
 	done    []done
@@ -215,11 +218,11 @@ func (r *run) resource(typ, id string, key records.Key) *entry {
 
 // entry adds an empty entry.
 func (r *run) entry(typ, id string, key records.Key) *entry {
-	n := len(r.entries)
-	if n == len(r.made) {
+	if r.taken == len(r.made) {
 		r.made = append(r.made, &entry{})
 	}
-	e := r.made[n]
+	e := r.made[r.taken]
+	r.taken++
 	*e = entry{typ: typ, id: id, key: key, keys: e.keys[:0], deletes: e.deletes[:0], filled: e.filled[:0], done: e.done[:0]}
 	r.entries = append(r.entries, e)
 	r.byID[resourceKey{typ, id}] = e

@@ -23,14 +23,7 @@ func TestStructures(t *testing.T) {
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)
-	samples := map[string]string{}
-	data, err := os.ReadFile("../../testdata/mapping/segments.txt")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(data)) {
-		if name, _, ok := strings.Cut(strings.TrimSpace(line), "|"); ok && !strings.HasPrefix(line, "#") {
-			samples[name] = strings.TrimSpace(line)
-		}
-	}
+	samples := segmentSamples(t)
 	files, err := filepath.Glob("messages/*.yaml")
 	require.NoError(t, err)
 	for _, file := range files {
@@ -71,4 +64,18 @@ func messages(t *testing.T, file string, samples map[string]string) map[string][
 	}
 	require.NotEmpty(t, out)
 	return out
+}
+
+// segmentSamples are the lines of segments.txt by their segment.
+func segmentSamples(t *testing.T) map[string]string {
+	t.Helper()
+	data, err := os.ReadFile("../../testdata/mapping/segments.txt")
+	require.NoError(t, err)
+	samples := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		if name, _, ok := strings.Cut(strings.TrimSpace(line), "|"); ok && !strings.HasPrefix(line, "#") {
+			samples[name] = strings.TrimSpace(line)
+		}
+	}
+	return samples
 }

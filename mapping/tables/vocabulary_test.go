@@ -36,9 +36,13 @@ func TestCodeSystems(t *testing.T) {
 		"urn:x-liaison:codesystem:99LAB":                          "99LAB",
 	}
 	for uri, names := range rows {
+		code := "ABS"
+		if uri == "http://unitsofmeasure.org" {
+			code = "m"
+		}
 		for _, name := range strings.Fields(names) {
-			bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|LAB|ALDER|||20260310||ORU^R01|1|P|2.5.1\rPID|1||1^^^ALDER\rOBR|1|P1|F1|X^X^L\rOBX|1|ST|ABS^Text^"+name+"||x||||||F\r"))
-			require.Contains(t, string(bundle), `"code":{"coding":[{"system":"`+uri+`","code":"ABS"`, name)
+			bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|LAB|ALDER|||20260310||ORU^R01|1|P|2.5.1\rPID|1||1^^^ALDER\rOBR|1|P1|F1|X^X^L\rOBX|1|ST|"+code+"^Text^"+name+"||x||||||F\r"))
+			require.Contains(t, string(bundle), `"code":{"coding":[{"system":"`+uri+`","code":"`+code+`"`, name)
 		}
 	}
 }
