@@ -2,6 +2,7 @@ package faulttest_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type orders struct {
 	Fails             string // sync, once (the first sync only) or write
 	Files             uint64 // limit of open files; 0: the system's
 	Connections       int
+	TLS               bool
 }
 
 // child is the process of one subject. It prints where its sources listen and
@@ -48,6 +50,14 @@ func child(text string) int {
 		if name == o.Point && hits.Add(1) == o.Hits {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
+	}
+	if o.TLS {
+		own, err := certificate()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		p.TLS = &tls.Config{Certificates: []tls.Certificate{own}}
 	}
 	if o.Bad != "" {
 		p.FS = &badDisk{FS: vfs.Default, file: o.Bad, fails: o.Fails}
@@ -212,7 +222,7 @@ func (w *world) onDisk() {
 // 1. kill -9 at random moments under load and at every named point: what was
 // answered is there, whatever the process was doing.
 func TestKill(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 4, Messages: 25, Merges: true}, faulttest.Scale{Senders: 200, Messages: 1000, Merges: true}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 25, Merges: true}, share(200, 200, faulttest.Scale{Merges: true})), func(w *world) {
 		w.onDisk()
 		kills := howMany(4, 50)
 		answers := make(chan struct{}, 1)
@@ -230,7 +240,7 @@ func TestKill(t *testing.T) {
 		for n := range kills {
 			o := orders{}
 			if n%2 == 0 { // at a named point; else behind some answers
-				o.Point, o.Hits = points[(first+n/2)%len(points)], int64(1+w.random.IntN(howMany(5, 500)))
+				o.Point, o.Hits = points[(first+n/2)%len(points)], int64(1+w.random.IntN(howMany(5, 200)))
 			}
 			began := time.Now()
 			w.ledger.OnAnswer(func() { w.recovered(began) })
@@ -239,7 +249,7 @@ func TestKill(t *testing.T) {
 				w.fault()
 				continue
 			}
-			after, done := 1+w.random.IntN(howMany(8, 2000)), false
+			after, done := 1+w.random.IntN(howMany(8, max(8, 2*w.feed.Count()/kills))), false
 			for after > 0 && !done {
 				select {
 				case <-answers:
@@ -268,7 +278,7 @@ func TestKill(t *testing.T) {
 func TestDiskFails(t *testing.T) {
 	for _, fails := range []string{"sync", "once", "write"} {
 		t.Run(fails, func(t *testing.T) {
-			each(t, scale(faulttest.Scale{Senders: 4, Messages: 12}, faulttest.Scale{Senders: 100, Messages: 300}), func(w *world) {
+			each(t, scale(faulttest.Scale{Senders: 4, Messages: 12}, share(100, 20, faulttest.Scale{})), func(w *world) {
 				w.onDisk()
 				bad := w.t.TempDir() + "/bad"
 				p, err := w.spawn(orders{Bad: bad, Fails: fails})

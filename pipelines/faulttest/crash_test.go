@@ -71,11 +71,11 @@ func (w *world) crashing(next func() (point string, n int)) {
 // 1b. A power cut at every named point, with any part of what was not synced
 // lost and the last write torn.
 func TestPowerCut(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 4, Messages: 25, Merges: true, Poison: 11}, faulttest.Scale{Senders: 200, Messages: 1000, Merges: true, Poison: 100}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 25, Merges: true, Poison: 11}, share(200, 40, faulttest.Scale{Merges: true, Poison: 100})), func(w *world) {
 		n := 0
 		w.crashing(func() (string, int) {
 			n++
-			return points[n%len(points)], 1 + w.random.IntN(howMany(10, 2000))
+			return points[n%len(points)], 1 + w.random.IntN(howMany(10, 300))
 		})
 		require.NotZero(w.t, w.faults)
 		w.holds()
@@ -85,7 +85,7 @@ func TestPowerCut(t *testing.T) {
 // 11. Merges while the retired patients' records change, with crashes in the
 // middle of them.
 func TestMergesCrash(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 2, Messages: 60, Merges: true}, faulttest.Scale{Senders: 50, Messages: 1000, Merges: true}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 2, Messages: 60, Merges: true}, share(50, 30, faulttest.Scale{Merges: true})), func(w *world) {
 		merges := 0
 		for _, sent := range w.feed.Senders {
 			for _, m := range sent {
@@ -95,7 +95,7 @@ func TestMergesCrash(t *testing.T) {
 			}
 		}
 		w.crashing(func() (string, int) {
-			return []string{"before-commit", "after-commit", "fold"}[w.random.IntN(3)], 1 + w.random.IntN(howMany(12, 500))
+			return []string{"before-commit", "after-commit", "fold"}[w.random.IntN(3)], 1 + w.random.IntN(howMany(12, 200))
 		})
 		require.NotZero(w.t, merges, "the feed has no merge")
 		w.holds()

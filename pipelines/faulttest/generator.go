@@ -14,6 +14,7 @@ type Message struct {
 	Seq     int    // its place in the sender's own order, from 0
 	Control string // MSH-10
 	Raw     []byte
+	Fill    func(*Message) []byte // what is sent instead of Raw, saying the same; nil: Raw
 
 	Patient, Family                     string
 	Retired                             string // merged into Patient
@@ -22,6 +23,14 @@ type Message struct {
 	Charge, Amount                      string
 	Reverses                            bool   // Charge is taken back
 	Poison                              string // the reason for which it ends in quarantine
+}
+
+// Bytes is what is sent.
+func (m *Message) Bytes() []byte {
+	if m.Fill != nil {
+		return m.Fill(m)
+	}
+	return m.Raw
 }
 
 // A Scale says how much is sent.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,13 +21,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/liaison-health/liaison/mapping/records"
-	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/faulttest"
 )
 
 // usual is the load of the tests that break something beside the process.
 func usual() faulttest.Scale {
-	return scale(faulttest.Scale{Senders: 4, Messages: 30, Merges: true, Poison: 17}, faulttest.Scale{Senders: 200, Messages: 500, Merges: true, Poison: 100})
+	return scale(faulttest.Scale{Senders: 4, Messages: 30, Merges: true, Poison: 17}, share(200, 60, faulttest.Scale{Merges: true, Poison: 100}))
 }
 
 // 2. No room: nothing is answered positively, everything stays with its sender,
@@ -33,6 +34,7 @@ func usual() faulttest.Scale {
 // no answer was early.
 func TestDiskFull(t *testing.T) {
 	each(t, usual(), func(w *world) {
+		w.measured()
 		var free atomic.Uint64
 		free.Store(1 << 30)
 		w.plan.Free = func(string) (uint64, error) { return free.Load(), nil }
@@ -49,10 +51,10 @@ func TestDiskFull(t *testing.T) {
 		driven := make(chan error, 1)
 		go func() { driven <- w.driving(fill) }()
 		refused := func() bool { return w.ledger.Refused() > 0 }
-		require.Eventually(w.t, refused, patience, time.Millisecond, "nothing was refused")
+		require.Eventually(w.t, refused, patience(), time.Millisecond, "nothing was refused")
 		acked := w.ledger.Acked()
 		before := w.ledger.Refused()
-		require.Eventually(w.t, func() bool { return w.ledger.Refused() > before+8 }, patience, time.Millisecond)
+		require.Eventually(w.t, func() bool { return w.ledger.Refused() > before+8 }, patience(), time.Millisecond)
 		require.Equal(w.t, acked, w.ledger.Acked(), "answered without room")
 		began := time.Now()
 		w.ledger.OnAnswer(func() { w.recovered(began) })
@@ -113,43 +115,93 @@ func TestBrokers(t *testing.T) {
 	for name, fault := range brokersFaults() {
 		t.Run(name, func(t *testing.T) {
 			each(t, usual(), func(w *world) {
+				w.measured()
 				w.start()
-				var mend func()
-				done := at(w.feed.Count()/3, func() {
-					mend = fault(w)
-					w.fault()
-					w.ledger.Phase("during")
-				})
-				w.drive(done) // to the end, while the brokers are broken
-				require.NotNil(w.t, mend)
+				require.NoError(w.t, w.driveFrom(0, 0.25, nil))
+				mend := fault(w)
+				w.fault()
+				w.ledger.Phase("during")
+				require.NoError(w.t, w.driveFrom(0.25, 0.75, nil)) // while the brokers are broken
 				if name == "away" || name == "not enough replicas" {
-					w.mu.Lock()
-					s := w.subject
-					w.mu.Unlock()
 					require.Eventually(w.t, func() bool {
-						tail, checkpoint, event, published := s.engine.Progress()
+						tail, checkpoint, event, published := w.subject.engine.Progress()
 						return tail == checkpoint && event > published
-					}, patience, time.Millisecond, "what was taken becomes events that wait on disk")
+					}, patience(), time.Millisecond, "what was taken becomes events that wait on disk")
 				}
+				w.ledger.Phase("after")
 				mend()
+				require.NoError(w.t, w.driveFrom(0.75, 1, nil))
+				if name == "away" {
+					w.figure(faulttest.Figure{Name: "p99 of answers while Kafka is away, to before", Value: w.slower(), AtMost: 2})
+				}
 				w.holds()
 			})
 		})
 	}
 }
 
-// A slowFilter keeps whoever asks it waiting as long as it may.
-type slowFilter struct {
-	pipelines.EarlyFilter
-	slow *atomic.Bool
+// A slowProxy stands before a server and, while it is slow, lets nothing of its
+// answers through.
+type slowProxy struct {
+	net.Listener
+	to      string
+	mu      sync.Mutex
+	passing chan struct{} // closed while answers pass
 }
 
-func (f slowFilter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, error) {
-	if f.slow.Load() {
-		<-ctx.Done()
-		return 0, false, ctx.Err()
+func newSlowProxy(w *world, to string) *slowProxy {
+	l, err := (&net.ListenConfig{}).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(w.t, err)
+	p := &slowProxy{Listener: l, to: to, passing: make(chan struct{})}
+	close(p.passing)
+	w.t.Cleanup(func() { p.pass(true); _ = l.Close() })
+	go p.serve()
+	return p
+}
+
+// pass lets answers through from now on, or no more.
+func (p *slowProxy) pass(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.passing:
+		if !on {
+			p.passing = make(chan struct{})
+		}
+	default:
+		if on {
+			close(p.passing)
+		}
 	}
-	return f.EarlyFilter.Lookup(ctx, digest)
+}
+
+func (p *slowProxy) serve() {
+	for {
+		client, err := p.Accept()
+		if err != nil {
+			return
+		}
+		server, err := dial(context.Background(), p.to)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
+		go func() {
+			defer func() { _ = client.Close() }()
+			room := make([]byte, 64<<10)
+			for {
+				n, err := server.Read(room)
+				p.mu.Lock()
+				passing := p.passing
+				p.mu.Unlock()
+				<-passing
+				if _, failed := client.Write(room[:n]); err != nil || failed != nil {
+					return
+				}
+			}
+		}()
+	}
 }
 
 // 4. Redis gone, flushed, slow, failing, and with values that others wrote:
@@ -176,17 +228,24 @@ func TestRedis(t *testing.T) {
 		"flushed":  {func(w *world) { w.redis.FlushAll() }, func(w *world) { w.redis.FlushAll() }},
 		"failing":  {func(w *world) { w.redis.SetError("LOADING") }, func(w *world) { w.redis.SetError("") }},
 		"poisoned": {poison, poison},
-		"slow":     {func(w *world) { w.slow.Store(true) }, func(w *world) { w.slow.Store(false) }},
+		"slow":     {func(w *world) { w.slow.pass(false) }, func(w *world) { w.slow.pass(true) }},
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			each(t, scale(faulttest.Scale{Senders: 4, Messages: 15}, usual()), func(w *world) {
-				w.plan.Filter = func(f pipelines.EarlyFilter) pipelines.EarlyFilter { return slowFilter{f, &w.slow} }
+			each(t, scale(faulttest.Scale{Senders: 4, Messages: 15}, share(200, 30, faulttest.Scale{Merges: true, Poison: 100})), func(w *world) {
+				w.measured()
+				if name == "slow" {
+					w.slow = newSlowProxy(w, w.plan.Redis)
+					w.plan.Redis = w.slow.Addr().String()
+				}
 				w.start()
 				n := w.feed.Count()
 				breaks := at(n/4, func() { fault[0](w); w.fault(); w.ledger.Phase("during") })
 				mends := at(n*3/4, func() { fault[1](w); w.ledger.Phase("after") })
 				w.drive(func() { breaks(); mends() })
+				if name == "gone" || name == "slow" {
+					w.figure(faulttest.Figure{Name: "throughput while Redis is " + name + ", to before", Value: w.ledger.Rate("during") / w.ledger.Rate("before"), AtLeast: 0.5})
+				}
 				w.drive(nil) // all of it again: nothing more comes of it
 				w.holds()
 			})
@@ -198,8 +257,9 @@ func TestRedis(t *testing.T) {
 // back hold nobody up, and each gets everything in order when it goes on.
 func TestConsumers(t *testing.T) {
 	each(t, usual(), func(w *world) {
+		w.measured()
 		w.start()
-		ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(w.t.Context(), patience())
 		defer cancel()
 		client := func() *kgo.Client {
 			c, err := kgo.NewClient(kgo.SeedBrokers(w.brokers.ListenAddrs()...), kgo.ConsumeTopics(records.Topics()...),
@@ -223,11 +283,11 @@ func TestConsumers(t *testing.T) {
 		w.drive(nil)
 		w.holds()
 		want := int64(len(w.sink()))
-		require.Eventually(w.t, func() bool { return got.Load() == want }, patience, time.Millisecond, "the slow one catches up")
+		require.Eventually(w.t, func() bool { return got.Load() == want }, patience(), time.Millisecond, "the slow one catches up")
 		cancel()
 		reading.Wait()
 		late := map[string]int64{}
-		ctx, cancel = context.WithTimeout(w.t.Context(), patience)
+		ctx, cancel = context.WithTimeout(w.t.Context(), patience())
 		defer cancel()
 		for n := int64(0); n < want; {
 			f := hanging.PollFetches(ctx)
@@ -245,9 +305,10 @@ func TestConsumers(t *testing.T) {
 // 7. Every message several times, at once on two connections, after a restart
 // and in between: one effect each, and the same answer each time.
 func TestDuplicates(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 4, Messages: 20, Merges: true}, faulttest.Scale{Senders: 100, Messages: 1000, Merges: true}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 20, Merges: true}, share(100, 4, faulttest.Scale{Merges: true})), func(w *world) {
+		w.measured()
 		w.start()
-		ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(1, 30))*patience)
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(1, 60))*time.Minute)
 		defer cancel()
 		storm := func() {
 			var work sync.WaitGroup
@@ -273,7 +334,11 @@ func TestDuplicates(t *testing.T) {
 			}
 			work.Wait()
 		}
+		w.drive(nil)
+		w.ledger.Phase("during")
 		storm()
+		w.ledger.Phase("after")
+		w.figure(faulttest.Figure{Name: "throughput in a storm of duplicates, to before", Value: w.ledger.Rate("during") / w.ledger.Rate("before"), AtLeast: 0.7})
 		w.restart()
 		w.redis.FlushAll()
 		w.fault()
@@ -286,19 +351,21 @@ func TestDuplicates(t *testing.T) {
 // 8. A clock that jumps by hours in both directions: event ids and states are
 // the same as with a clock that stands.
 func TestClock(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, faulttest.Scale{Senders: 50, Messages: 500, Merges: true}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, share(50, 30, faulttest.Scale{Merges: true})), func(w *world) {
 		noon := time.Date(2026, 3, 29, 0, 30, 0, 0, time.UTC) // an hour is missing in Europe
+		w.measured()
 		w.plan.Clock = func() time.Time { return noon }
 		w.start()
 		w.drive(nil)
 		w.holds()
-		skewed := newWorld(w.t, w.seed, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, faulttest.Scale{Senders: 50, Messages: 500, Merges: true}))
+		skewed := newWorld(w.t, w.seed, scale(faulttest.Scale{Senders: 3, Messages: 20, Merges: true}, share(50, 30, faulttest.Scale{Merges: true})))
 		var mu sync.Mutex
 		skewed.plan.Clock = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
 			return noon.Add(time.Duration(skewed.random.IntN(4*3600)-2*3600) * time.Second)
 		}
+		skewed.measured()
 		skewed.fault()
 		skewed.start()
 		skewed.drive(nil)
@@ -318,7 +385,8 @@ func TestClock(t *testing.T) {
 // 9. One message in three cannot be mapped: each is held once with its reason,
 // and the others become their records.
 func TestPoison(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 4, Messages: 30, Poison: 3}, faulttest.Scale{Senders: 200, Messages: 500, Poison: 3}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 30, Poison: 3}, share(200, 60, faulttest.Scale{Poison: 3})), func(w *world) {
+		w.measured()
 		w.start()
 		w.drive(nil)
 		w.restart()
@@ -331,7 +399,8 @@ func TestPoison(t *testing.T) {
 // 10. Each sender's messages in a random order within a window of twenty: the
 // records end where the sender's own order leads.
 func TestOutOfOrder(t *testing.T) {
-	each(t, scale(faulttest.Scale{Senders: 4, Messages: 40}, faulttest.Scale{Senders: 200, Messages: 500}), func(w *world) {
+	each(t, scale(faulttest.Scale{Senders: 4, Messages: 40}, share(200, 60, faulttest.Scale{})), func(w *world) {
+		w.measured()
 		w.start()
 		for _, sent := range w.feed.Senders {
 			for from := 0; from < len(sent); from += 20 {

@@ -2,6 +2,7 @@ package faulttest_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,12 +38,14 @@ type plan struct {
 	MaxFrame          int
 	InFlight          int64
 	Window            time.Duration
+	Pause             time.Duration // of the early filter after failures; 0: the program's
+	TLS               *tls.Config
+	Rate              int // messages a second of the source b; 0: any
 	Failpoint         func(string)
 	Free              func(string) (uint64, error)
 	Clock             func() time.Time
 	Fatal             func(string, ...any)
 	Intake            func(pipelines.Intake) pipelines.Intake
-	Filter            func(pipelines.EarlyFilter) pipelines.EarlyFilter
 	Publisher         func(pipelines.Publisher) pipelines.Publisher
 	Mapper            *tables.Mapper
 	Dead              *atomic.Bool // set by what makes it crash
@@ -89,12 +92,26 @@ func (g *gate) Publish(ctx context.Context, topic string, partition int32, event
 	return g.Publisher.Publish(ctx, topic, partition, events)
 }
 
+// paced lets one source bring in only so much, as its rate in the configuration.
+type paced struct {
+	pipelines.Intake
+	source string
+	pace   *pipelines.Pace
+}
+
+// Accept implements pipelines.Intake.
+func (p *paced) Accept(ctx context.Context, m *pipelines.Message) (pipelines.Receipt, error) {
+	if m.Source == p.source {
+		if err := p.pace.Wait(ctx); err != nil {
+			return pipelines.Receipt{}, err
+		}
+	}
+	return p.Intake.Accept(ctx, m)
+}
+
 func (p *plan) withDefaults() {
 	if p.Intake == nil {
 		p.Intake = func(in pipelines.Intake) pipelines.Intake { return in }
-	}
-	if p.Filter == nil {
-		p.Filter = func(f pipelines.EarlyFilter) pipelines.EarlyFilter { return f }
 	}
 	if p.Publisher == nil {
 		p.Publisher = func(pub pipelines.Publisher) pipelines.Publisher { return pub }
@@ -132,7 +149,7 @@ func start(p plan, sources ...string) (s *subject, err error) {
 	}
 	undo = append(undo, s.store.Close)
 	key := []byte("0123456789abcdef0123456789abcdef")
-	if s.filter, err = redis.New(redis.Config{Address: p.Redis, Window: time.Hour, Key: key, Pause: time.Millisecond}); err != nil {
+	if s.filter, err = redis.New(redis.Config{Address: p.Redis, Window: time.Hour, Key: key, Pause: p.Pause}); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.filter.Close)
@@ -164,14 +181,14 @@ func start(p plan, sources ...string) (s *subject, err error) {
 		cfg.FreeSpace = 1 << 20
 	}
 	g := &gate{s: s, Publisher: p.Publisher(s.kafka)}
-	if s.engine, err = engine.New(cfg, s.store, p.Filter(s.filter), g, lines); err != nil {
+	if s.engine, err = engine.New(cfg, s.store, s.filter, g, lines); err != nil {
 		return nil, err
 	}
-	g.intake = p.Intake(s.engine)
+	g.intake = p.Intake(&paced{Intake: s.engine, source: sources[len(sources)-1], pace: pipelines.NewPace(p.Rate)})
 	room := pipelines.NewRoom(p.InFlight)
 	for _, name := range sources {
 		server, err := mllp.Listen(context.Background(), mllp.Config{
-			Name: name, Listen: "127.0.0.1:0", Connections: p.Connections, FrameTimeout: p.FrameTimeout, MaxFrame: p.MaxFrame, Room: room, Outcomes: s.engine, Log: p.Log,
+			Name: name, Listen: "127.0.0.1:0", TLS: p.TLS, Connections: p.Connections, FrameTimeout: p.FrameTimeout, MaxFrame: p.MaxFrame, Room: room, Outcomes: s.engine, Log: p.Log,
 		})
 		if err != nil {
 			return nil, err

@@ -34,13 +34,13 @@ import (
 var (
 	long       = flag.Bool("long", false, "the full form: more senders, more messages, more faults")
 	seedFlag   = flag.Uint64("seed", 0, "seed of feeds and faults, as a failed run printed it; 0: a new one")
+	messages   = flag.Int("messages", 1_000_000, "how many messages the tests of the full form send in all, about")
 	times      = flag.Int("times", 1, "how often each fault test runs, each time with the next seed")
 	reportFile = flag.String("report", "", "file for the report: JSON lines, or Markdown where it ends in .md")
 )
 
 const (
 	partitions = 3
-	patience   = 60 * time.Second
 	canary     = "Anna" // stands in every patient's name: never in a log, a metric, Redis, a Kafka key
 )
 
@@ -58,7 +58,18 @@ func scale(short, full faulttest.Scale) faulttest.Scale {
 	return short
 }
 
-// times each says how often something is done in either form.
+// share is a test's part of the full form: so many senders, and so many of a
+// thousand of all messages.
+func share(senders, thousandths int, s faulttest.Scale) faulttest.Scale {
+	s.Senders = senders
+	s.Messages = max(10, *messages*thousandths/1000/senders)
+	return s
+}
+
+// patience is how long a test waits for one thing.
+func patience() time.Duration { return time.Duration(howMany(1, 15)) * time.Minute }
+
+// howMany says how often something is done in either form.
 func howMany(short, full int) int {
 	if *long {
 		return full
@@ -79,7 +90,7 @@ type world struct {
 	redis   *miniredis.Miniredis
 	plan    plan
 	logs    logBuffer
-	slow    atomic.Bool // Redis answers nobody
+	slow    *slowProxy // before Redis, where a test has put it there
 	began   time.Time
 
 	mu       sync.Mutex
@@ -88,6 +99,7 @@ type world struct {
 	up       chan struct{} // closed while a subject serves
 	faults   int
 	recovery time.Duration
+	figures  []faulttest.Figure
 }
 
 // A logBuffer keeps what was logged.
@@ -141,7 +153,7 @@ func newWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
 	require.NoError(t, err)
 	t.Cleanup(w.brokers.Close)
 	w.plan = plan{
-		Dir: "data", FS: vfs.NewCrashableMem(), Kafka: w.brokers.ListenAddrs()[0], Redis: w.redis.Addr(),
+		Dir: "data", FS: vfs.NewCrashableMem(), Kafka: w.brokers.ListenAddrs()[0], Redis: w.redis.Addr(), Pause: time.Duration(howMany(1, 0)) * time.Millisecond,
 		Log:   slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Fatal: func(format string, args ...any) { t.Errorf("the store failed: "+format, args...); runtime.Goexit() },
 	}
@@ -157,6 +169,14 @@ func newWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
 		}
 	})
 	return w
+}
+
+// measured puts the data on the disk in the full form, whose figures are those
+// of one.
+func (w *world) measured() {
+	if *long {
+		w.onDisk()
+	}
 }
 
 // start brings a subject up.
@@ -258,7 +278,7 @@ func (l *line) try(ctx context.Context, raw []byte) (code, names string, err err
 		}
 		l.r = bufio.NewReader(l.conn)
 	}
-	if err := l.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := l.conn.SetDeadline(time.Now().Add(patience())); err != nil {
 		return "", "", err
 	}
 	if _, err := l.conn.Write(frame(raw)); err != nil {
@@ -292,7 +312,7 @@ func (l *line) deliver(ctx context.Context, m *faulttest.Message) {
 	for pause := time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 50*time.Millisecond) {
 		l.w.ledger.Send(m)
 		began := time.Now()
-		code, names, err := l.try(ctx, m.Raw)
+		code, names, err := l.try(ctx, m.Bytes())
 		if err == nil {
 			l.w.ledger.Answer(m, code, names, time.Since(began))
 			if faulttest.Positive(code) {
@@ -317,8 +337,11 @@ func (w *world) drive(done func()) {
 }
 
 // driving is drive for other goroutines than the test's.
-func (w *world) driving(done func()) error {
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(1, 30))*4*patience)
+func (w *world) driving(done func()) error { return w.driveFrom(0, 1, done) }
+
+// driveFrom sends a part of each sender's messages: from and to are parts of one.
+func (w *world) driveFrom(from, to float64, done func()) error {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Duration(howMany(4, 6))*patience())
 	defer cancel()
 	var work sync.WaitGroup
 	for n, sent := range w.feed.Senders {
@@ -326,7 +349,8 @@ func (w *world) driving(done func()) error {
 			random := rand.New(rand.NewPCG(w.seed, uint64(1000+n)))
 			l := &line{w: w, source: 0}
 			defer l.close()
-			for _, m := range sent {
+			part := sent[int(from*float64(len(sent))):int(to*float64(len(sent)))]
+			for _, m := range part {
 				for again := true; again; again = random.IntN(20) == 0 {
 					l.deliver(ctx, m)
 				}
@@ -359,7 +383,7 @@ func (w *world) settle() {
 	w.mu.Lock()
 	s := w.subject
 	w.mu.Unlock()
-	require.Eventually(w.t, s.drained, patience, 2*time.Millisecond, "not everything is published")
+	require.Eventually(w.t, s.drained, patience(), 2*time.Millisecond, "not everything is published")
 }
 
 // sink reads every topic from its beginning to its end with a Kafka client that
@@ -375,7 +399,7 @@ func (w *world) sink() []faulttest.Delivery {
 	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers.ListenAddrs()...), kgo.ConsumeTopics(records.Topics()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
 	require.NoError(w.t, err)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience())
 	defer cancel()
 	var out []faulttest.Delivery
 	for int64(len(out)) < want {
@@ -435,18 +459,37 @@ func (w *world) check() []faulttest.Violation {
 	out, counts := w.judge()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
+	w.ledger.Phase("over")
 	run := &faulttest.Run{
 		Test: w.name, Seed: w.seed, Load: fmt.Sprintf("%d senders, %d messages", len(w.feed.Senders), w.feed.Count()), Faults: w.faults, Acked: w.ledger.Acked(),
 		Lost: counts.Lost, Doubled: counts.Doubled, Disordered: counts.Disordered, Again: counts.Again, Recovery: w.recovery,
 		Before: w.ledger.Percentile("before", 99), During: w.ledger.Percentile("during", 99), After: w.ledger.Percentile("after", 99), Memory: memory.Sys - memory.HeapReleased,
+		Figures: w.figures,
 	}
 	for _, v := range out {
 		run.Violations = append(run.Violations, v.String())
 	}
 	reported.mu.Lock()
+	defer reported.mu.Unlock()
 	reported.runs = append(reported.runs, run)
-	reported.mu.Unlock()
+	require.NoError(w.t, writeReport(reported.runs))
 	return out
+}
+
+// figure notes what was measured; the full form wants it within its bound.
+func (w *world) figure(f faulttest.Figure) {
+	w.t.Helper()
+	w.figures = append(w.figures, f)
+	w.t.Logf("%s: %.3g%s", f.Name, f.Value, f.Unit)
+	if *long && !f.Reached() {
+		w.t.Errorf("%s: %.4g%s is not within its bound", f.Name, f.Value, f.Unit)
+	}
+}
+
+// slower is how many times longer 99 of a hundred answers took during the fault
+// than before it.
+func (w *world) slower() float64 {
+	return float64(w.ledger.Percentile("during", 99)) / float64(max(1, w.ledger.Percentile("before", 99)))
 }
 
 // holds fails the test where an invariant does not hold.
@@ -463,7 +506,9 @@ func (w *world) holds() {
 	w.t.Logf("%d messages acknowledged, %d faults, recovery %v", w.ledger.Acked(), w.faults, w.recovery)
 }
 
-func writeReport() error {
+// writeReport writes what there is by now: a run that is broken off has its
+// report too.
+func writeReport(runs []*faulttest.Run) error {
 	if *reportFile == "" {
 		return nil
 	}
@@ -471,7 +516,7 @@ func writeReport() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(faulttest.WriteReport(f, reported.runs, strings.HasSuffix(*reportFile, ".md")), f.Close())
+	return errors.Join(faulttest.WriteReport(f, runs, strings.HasSuffix(*reportFile, ".md")), f.Close())
 }
 
 // heap is what the process holds after a collection.
