@@ -215,6 +215,28 @@ func TestMapTwice(t *testing.T) {
 	require.Contains(t, errs, "PID-5.1")
 }
 
+// What keeps Liaison from starting is said in one line, and the process ends
+// with 1: data that another one uses, a port that is taken.
+func TestStartRefused(t *testing.T) {
+	cfg := embeddedConfig(t)
+	a, stop := serving(t, cfg)
+	defer stop()
+	file := filepath.Join(t.TempDir(), "liaison.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(demoYAML(t.TempDir())), 0o600))
+	taken := filepath.Join(t.TempDir(), "taken.yaml")
+	require.NoError(t, os.WriteFile(taken, []byte("kafka: {listen: \"127.0.0.1:0\"}\noperations: {listen: \"127.0.0.1:0\"}\nsources:\n  - {name: adt, mllp: {listen: \""+a.Addresses()["source:"+cfg.Sources[0].Name]+"\"}}\n"), 0o600))
+	for want, args := range map[string][]string{
+		"is another Liaison using it?": {"--config", file, "--data", cfg.Data},
+		"address already in use":       {"--config", taken, "--data", t.TempDir()},
+		"not a directory":              {"--config", file, "--data", filepath.Join(file, "data")},
+	} {
+		code, _, errs := liaison(t, append([]string{"run"}, args...)...)
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, errs, want)
+		require.Contains(t, errs, "liaison: start: ")
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nothing"},

@@ -55,11 +55,11 @@ type Seams struct {
 
 // New opens everything that the configuration names: files, ports, the store.
 // Nothing is accepted before Run. seams are nil but in tests.
-func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams) (a *App, err error) {
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams) (opened *App, err error) {
 	if seams == nil {
 		seams = &Seams{}
 	}
-	a = &App{cfg: cfg, log: log, brokers: cfg.Kafka.Brokers}
+	a := &App{cfg: cfg, log: log, brokers: cfg.Kafka.Brokers}
 	defer func() {
 		if err != nil {
 			a.close()
