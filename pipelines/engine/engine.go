@@ -96,6 +96,7 @@ type Engine struct {
 	partitions                       map[string]int    // of the topics
 	stuck                            []string          // topics
 	cache                            *cache            // the processing's own, as mac and event
+	keys                             *keys
 	mac                              hash.Hash
 	event                            []byte
 	floor                            atomic.Int64 // Unix nanoseconds: what the index holds from before is forgotten
@@ -137,7 +138,7 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	e := &Engine{
 		cfg: cfg, store: s, filter: filter, publisher: publisher, pipelines: map[string]*Pipeline{}, folder: records.NewFolder(0, cfg.RecordBytes),
 		outbox: make(chan struct{}, 1), waiters: map[uint64][]chan struct{}{}, remember: make(chan pipelines.FilterEntry, 4096),
-		cache: newCache(24 << 20), expired: make(chan expiry, 16),
+		cache: newCache(24 << 20), keys: newKeys(), expired: make(chan expiry, 16),
 	}
 	if e.cfg.Free == nil {
 		e.cfg.Free = freeSpace
@@ -251,6 +252,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		return e.process(groupCtx, ctx.Done())
 	})
 	group.Go(func() error { return e.publish(groupCtx, processed) })
+	group.Go(func() error {
+		background()
+		if err := e.keys.read(ctx, e.store); err != nil {
+			e.cfg.Log.Warn("the state's keys cannot be read through: each is looked for", "error", err)
+		}
+		return nil
+	})
 	group.Go(func() error { return e.keepHouse(groupCtx, processed) })
 	group.Go(func() error { return e.remembering(groupCtx, processed) })
 	return group.Wait()

@@ -35,6 +35,9 @@ func (w *writing) Get(k []byte) ([]byte, error) {
 	if v, ok := w.cache.get(k); ok {
 		return v, nil
 	}
+	if w.keys.absent(k) {
+		return nil, nil
+	}
 	v, err := w.store.Get(k)
 	if err == nil {
 		w.cache.put(string(k), v)
@@ -56,6 +59,7 @@ func (w *writing) put(kv records.KV) {
 	}
 	w.over[name] = kv.Value
 	w.state += len(kv.Value)
+	w.keys.add(kv.Key)
 	w.cache.wrote(kv.Key, kv.Value)
 }
 

@@ -497,6 +497,18 @@ func (b *Batch) Apply() (durable func() error, err error) {
 // Get implements records.View.
 func (s *Store) Get(k []byte) ([]byte, error) { return s.get(append([]byte{spaceState}, k...)) }
 
+// StateKeys visits the keys of the records' state, as long as it is told to.
+func (s *Store) StateKeys(visit func(k []byte) bool) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceState}, UpperBound: []byte{spaceState + 1}})
+	if err != nil {
+		return fmt.Errorf("read store: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok && visit(it.Key()[1:]); ok = it.Next() {
+	}
+	return it.Error()
+}
+
 // Scan implements records.View.
 func (s *Store) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
 	lower := append([]byte{spaceState}, prefix...)
