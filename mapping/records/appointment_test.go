@@ -212,6 +212,43 @@ func TestDiscontinuedInAnyOrder(t *testing.T) {
 	})
 }
 
+// Discontinuations bear on the appointments of a series as they stood then: an
+// update that was sent before and comes after counts as if it had come in time.
+func TestDiscontinuedAsItStood(t *testing.T) {
+	starts := []string{"2026-03-01T09:00:00Z", "2026-03-09T09:00:00Z", "2026-03-16T09:00:00Z", "2026-03-30T09:00:00Z"} // two have been
+	check := recordstest.New(t)
+	rapid.Check(t, func(t *rapid.T) {
+		var messages []func() *records.Change
+		for n := range rapid.IntRange(2, 7).Draw(t, "messages") {
+			m := siu{
+				trigger: rapid.SampledFrom([]string{"S12", "S13", "S14", "S15", "S16"}).Draw(t, "trigger"), series: "G1",
+				start:  rapid.SampledFrom(starts).Draw(t, "start"),
+				status: rapid.SampledFrom([]string{"", "", "fulfilled", "pending"}).Draw(t, "status"),
+			}
+			id := rapid.SampledFrom([]string{"A0", "A1", "A2"}).Draw(t, "appointment")
+			messages = append(messages, func() *records.Change { return m.change(n+1, n+1, id) })
+		}
+		states := func(order []int) (out []string) {
+			w := newWorldWith(t, check)
+			for _, i := range order {
+				w.fold(messages[i]())
+			}
+			w.holds()
+			for _, id := range []string{"A0", "A1", "A2"} {
+				if r := w.lastOf(records.Appointment, id); r != nil {
+					out = append(out, id+" "+r.State)
+				}
+			}
+			return out
+		}
+		var sent []int
+		for i := range messages {
+			sent = append(sent, i)
+		}
+		require.Equal(t, states(sent), states(rapid.Permutation(sent).Draw(t, "order")))
+	})
+}
+
 // A long series is discontinued to its end, a number of appointments a step.
 func TestLongSeries(t *testing.T) {
 	state, folder := records.Memory{}, records.NewFolder(0, 0)

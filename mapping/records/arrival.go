@@ -23,15 +23,21 @@ const mostOfVisit = 1024
 func visitKey(name string) []byte { return []byte("v/" + name + "\x00") }
 
 // visits lets the numbers of the message's appointments, and the visits that
-// they are named with, lead to them.
-func (f *fold) visits() {
+// they are named with, lead to them; it gives these names of each.
+func (f *fold) visits() map[*pending][]string {
+	out := map[*pending][]string{}
+	lead := func(p *pending, name string, put bool) {
+		if out[p] = append(out[p], name); put {
+			f.put(append(visitKey(name), p.name...), []byte{1})
+		}
+	}
 	for _, p := range f.pending {
-		if p.s.kind != Appointment || !p.v.born {
+		if p.s.kind != Appointment {
 			continue
 		}
 		for _, id := range p.s.resource.Get("identifier").Items() {
 			if value := id.Str("value"); value != "" && id.Str("type.coding[0].code") != "PGN" {
-				f.put(append(visitKey(p.s.owner+"|"+value), p.name...), []byte{1})
+				lead(p, p.s.owner+"|"+value, p.v.born)
 			}
 		}
 	}
@@ -42,23 +48,34 @@ func (f *fold) visits() {
 		for _, a := range n.Get("appointment").Items() {
 			for _, p := range f.pending {
 				if p.s.kind == Appointment && a.Str("reference") == "Appointment/"+p.s.resource.ID() {
-					f.put(append(visitKey("Encounter/"+n.ID()), p.name...), []byte{1})
+					lead(p, "Encounter/"+n.ID(), true)
 				}
 			}
 		}
 	}
+	return out
 }
 
 // arrivals tells the appointments of the message's visits what it implies of
-// them.
+// them, and appointments of which the message is the first or a late one to tell
+// what was implied of them before.
 func (f *fold) arrivals() error {
-	f.visits()
+	scheduled := f.visits()
+	if err := f.recallArrivals(scheduled); err != nil {
+		return err
+	}
 	for _, implied := range f.c.Implied {
 		if implied.Kind != Appointment || implied.State == "" {
 			continue
 		}
 		for _, p := range f.pending[:len(f.pending):len(f.pending)] {
-			if p.s.kind != Encounter || p.v.late {
+			if p.s.kind != Encounter {
+				continue
+			}
+			if found, err := f.arrival(p, implied); err != nil || found || p.v.late {
+				if err != nil {
+					return err
+				}
 				continue
 			}
 			s, err := f.appointmentOf(p)
@@ -80,18 +97,23 @@ func (f *fold) arrivals() error {
 	return nil
 }
 
+// visitNames are those that lead to the appointments of a visit.
+func (s *state) visitNames() []string {
+	names := []string{"Encounter/" + s.resource.ID()}
+	for _, id := range s.resource.Get("identifier").Items() {
+		if value := id.Str("value"); value != "" {
+			names = append(names, s.owner+"|"+value)
+		}
+	}
+	return names
+}
+
 // appointmentOf finds the appointment of a visit: of the same patient, still to
 // be kept, near in time; of several the nearest.
 func (f *fold) appointmentOf(visit *pending) (*state, error) {
-	names := []string{"Encounter/" + visit.s.resource.ID()}
-	for _, id := range visit.s.resource.Get("identifier").Items() {
-		if value := id.Str("value"); value != "" {
-			names = append(names, visit.s.owner+"|"+value)
-		}
-	}
 	var best *state
 	nearest := nearVisit + 1
-	for _, name := range names {
+	for _, name := range visit.s.visitNames() {
 		prefix := visitKey(name)
 		found, err := f.scan(prefix, nil, mostOfVisit)
 		if err != nil {
@@ -107,7 +129,7 @@ func (f *fold) appointmentOf(visit *pending) (*state, error) {
 				continue
 			}
 			f.unchanged(s)
-			if away := f.away(s.shown()); s.owner == visit.s.owner && stands(s.shown()) && !s.late(f.c.Stamp) && away < nearest {
+			if away := f.away(s.shown()); s.owner == visit.s.owner && stands(s.shown()) && !s.heard(f.c.Stamp.Sender).knows() && !s.late(f.c.Stamp) && away < nearest {
 				best, nearest = s, away
 			}
 		}

@@ -1,12 +1,15 @@
 package records_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/records/recordstest"
 )
 
 // A registration tells that the patient came to the appointment of that visit,
@@ -73,4 +76,64 @@ func TestArrivalByRegistration(t *testing.T) {
 			w.holds()
 		})
 	}
+}
+
+// Registrations by the sender of the appointments count for the appointment that
+// they mean as it stood then, in whatever order the messages come: also where the
+// booking, an earlier cancel or another time of it comes after them.
+func TestArrivalAsItStood(t *testing.T) {
+	check := recordstest.New(t)
+	rapid.Check(t, func(t *rapid.T) {
+		var messages []func() *records.Change
+		for n := range rapid.IntRange(2, 7).Draw(t, "messages") {
+			id := rapid.SampledFrom([]string{"A0", "A1"}).Draw(t, "appointment")
+			if rapid.IntRange(0, 2).Draw(t, "registration") == 0 {
+				numbers := rapid.SampledFrom([][]string{{"A0"}, {"A1"}, {"A0", "A1"}}).Draw(t, "numbers")
+				messages = append(messages, func() *records.Change {
+					visit := fhir.NewResource("Encounter").SetString("id", fhir.ID("Encounter", "urn:x:visits", numbers[0])).SetString("status", "arrived")
+					for _, number := range numbers {
+						visit.Append("identifier", fhir.NewObject().SetString("system", "urn:x:visits").SetString("value", number))
+					}
+					it := records.Item{
+						Kind: records.Encounter, Key: records.Key{Assigner: "urn:x:visits", ID: fmt.Sprint("V", n)}, Action: records.Upsert,
+						Trigger: "A04", State: "arrived", Event: "registered", Resource: visit,
+					}
+					visit.SetString("id", fhir.ID("Encounter", "urn:x:visits", it.Key.ID))
+					c := change(n+1, "a", n+1, 1, patientItem(1), it)
+					c.Occurred = "2026-03-10T08:50:00Z"
+					c.Implied = []records.Implied{{Kind: records.Appointment, State: "arrived", Event: "arrived"}}
+					return c
+				})
+				continue
+			}
+			m := siu{
+				trigger: rapid.SampledFrom([]string{"S12", "S13", "S14", "S15"}).Draw(t, "trigger"),
+				start:   rapid.SampledFrom([]string{"2026-03-10T09:00:00Z", "2026-03-10T12:00:00Z", "2026-04-01T09:00:00Z"}).Draw(t, "start"),
+			}
+			messages = append(messages, func() *records.Change {
+				c := m.change(n+1, n+1, id)
+				c.Items[1].Resource.Append("identifier", fhir.NewObject().SetString("system", "urn:oid:1.2.4").SetString("value", id))
+				return c
+			})
+		}
+		states := func(order []int) (out []string) {
+			w := newWorldWith(t, check)
+			w.fold(siu{trigger: "S12", start: "2026-01-01T09:00:00Z"}.change(100, 0, "first")) // the sender schedules
+			for _, i := range order {
+				w.fold(messages[i]())
+			}
+			w.holds()
+			for _, id := range []string{"A0", "A1"} {
+				if r := w.lastOf(records.Appointment, id); r != nil {
+					out = append(out, id+" "+r.State)
+				}
+			}
+			return out
+		}
+		var sent []int
+		for i := range messages {
+			sent = append(sent, i)
+		}
+		require.Equal(t, states(sent), states(rapid.Permutation(sent).Draw(t, "order")))
+	})
 }

@@ -404,16 +404,18 @@ func (f *fold) item(it *Item) error {
 	held := s.resource
 	s.merge(it, f.c.Stamp, s.resource)
 	s.recall(it, f.c.Stamp, held)
+	stated := false
 	if s.kind == Encounter {
 		v.told = s.visit(it, f.c.Stamp)
 	} else if s.kind == Account && it.Event != "" {
 		s.transit(it, f.c.Stamp)
 		v.told = s.happens(it.Event, f.c.Stamp)
-	} else if !f.spared(it, v.before) {
+	} else if stated = !f.discontinued(it, s, v.before) && !f.spared(it, v.before); stated {
 		if conflict := s.transit(it, f.c.Stamp); conflict != "" {
 			v.warnings, v.told = append(v.warnings, conflict), true
 		}
 	}
+	s.tells(it, f.c.Stamp, stated)
 	if it.Kind != Patient {
 		if err := f.settle(s, held, false); err != nil {
 			return err

@@ -77,22 +77,18 @@ func (f *fold) endings(series string) ([]ending, error) {
 	return out, nil
 }
 
-// end keeps the newest ending of each sender.
+// mostEndings is how many discontinuations of a series are kept, the newest.
+const mostEndings = 64
+
+// end keeps an ending: each bears on the appointments as they stood then.
 func (f *fold) end(series string, next ending) error {
 	list, err := f.endings(series)
-	if err != nil {
+	if err != nil || slices.ContainsFunc(list, func(e ending) bool { return e.Sender == next.Sender && e.Order == next.Order }) {
 		return err
 	}
-	i := slices.IndexFunc(list, func(e ending) bool { return e.Sender == next.Sender })
-	switch {
-	case i < 0:
-		list = append(list, next)
-	case list[i].Order >= next.Order:
-		return nil
-	default:
-		list[i] = next
-	}
-	return f.putJSON(endingKey(series), list)
+	list = append(list, next)
+	slices.SortStableFunc(list, func(a, b ending) int { return strings.Compare(a.Order, b.Order) })
+	return f.putJSON(endingKey(series), list[max(0, len(list)-mostEndings):])
 }
 
 // ended cancels an appointment whose series its sender has ended after this
@@ -114,8 +110,12 @@ func (f *fold) ended(p *pending, series string) error {
 	return nil
 }
 
-// cancels lets an ending bear on one appointment, and says whether it does.
+// cancels lets an ending bear on one appointment, and says whether it may.
 func (f *fold) cancels(e *ending, s *state) bool {
+	if s.heard(e.Sender).knows() {
+		s.asks(endingSeries, "cancelled", f.happened(e.Occurred), Stamp{Sender: e.Sender, Order: e.Order})
+		return true
+	}
 	if past, known := f.past(s.shown(), e.Occurred); past || !known || !stands(s.shown()) {
 		return false
 	}
@@ -155,8 +155,10 @@ func (f *fold) spared(it *Item, before *fhir.Node) bool {
 }
 
 // stands says whether an appointment is still to be kept.
-func stands(n *fhir.Node) bool {
-	switch n.Str("status") {
+func stands(n *fhir.Node) bool { return standing(n.Str("status")) }
+
+func standing(state string) bool {
+	switch state {
 	case "proposed", "pending", "booked", "waitlist":
 		return true
 	}

@@ -20,8 +20,9 @@ import (
 // resources by type and id, hf/ who said last what they are, t/ each sender's
 // newest message, g/ the appointments of a series, e/ its discontinuations, c/
 // charges by what a reversal may know of them, b/ the times that bookings and
-// blocked slots take of a resource, v/ the appointments of a visit, i/ resources by
-// identifier.
+// blocked slots take of a resource, v/ the appointments of a visit, a/ what
+// registrations implied of them, as/ the senders that tell of appointments, i/
+// resources by identifier.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }

@@ -1,6 +1,9 @@
 package records
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // askedState begins the element under which a sender's stamps keep the newest
 // message that asked for a state.
@@ -79,6 +82,9 @@ func (s *sender) supersede(state, order string) (newest bool) {
 // they came in: the newest one's; of a no-show what was before it, if that was
 // an arrival.
 func (s *sender) decides() string {
+	if s.conditional() {
+		return s.unfolds("")
+	}
 	last, order := "", ""
 	before, earlier := "", ""
 	for _, at := range s.at {
@@ -97,6 +103,46 @@ func (s *sender) decides() string {
 		return before
 	}
 	return last
+}
+
+// unfolds is decides where some of what was asked for bears on what was before;
+// before an order, where one is given.
+func (s *sender) unfolds(before string) string {
+	type asking struct {
+		telling
+		condition *stamp
+	}
+	var list []asking
+	for _, t := range s.tellings() {
+		if t.state != "" && (before == "" || t.order < before) {
+			list = append(list, asking{telling: t})
+		}
+	}
+	for i := range s.at {
+		if at := &s.at[i]; strings.HasPrefix(at.element, askedState+"?") && (before == "" || at.order < before) {
+			list = append(list, asking{telling: telling{order: at.order}, condition: at})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b asking) int {
+		if a.weak != b.weak {
+			if a.weak {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.order, b.order)
+	})
+	state := ""
+	for _, a := range list {
+		if a.condition != nil {
+			if to := s.bears(*a.condition); to != "" {
+				state = to
+			}
+		} else if a.state != "noshow" || !arrived(state) {
+			state = a.state
+		}
+	}
+	return state
 }
 
 // arrived says whether the patient is there, or was.
