@@ -11,6 +11,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/liaison-health/liaison/connectors/kafka"
@@ -229,6 +231,41 @@ func TestTailLostWithinACall(t *testing.T) {
 	require.Subset(t, have, []string{"event-0000", "event-0001", "event-0002"})
 	require.IsIncreasing(t, have[len(have)-3:])
 	client.Transport.(*kafkago.Transport).CloseIdleConnections()
+}
+
+// A call is cut off while the broker holds its batch, which the broker takes all
+// the same: the same events again, with others behind them, stand there once.
+func TestCutOffWhileTheBrokerTakesIt(t *testing.T) {
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(brokers.Close)
+	held, release := make(chan struct{}), make(chan struct{})
+	holds := sync.OnceFunc(func() { close(held) })
+	brokers.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		holds()
+		brokers.SleepControl(func() { <-release })
+		return nil, nil, false // it takes it then
+	})
+	p := publisher(t, brokers.ListenAddrs()[0])
+	_, _, err = p.Topics(t.Context())
+	require.NoError(t, err)
+	ctx, cut := context.WithCancel(t.Context())
+	cutOff := make(chan error, 1)
+	go func() {
+		_, err := p.Publish(ctx, "liaison.flow", 1, events(0, 20))
+		cutOff <- err
+	}()
+	<-held
+	cut()
+	require.ErrorIs(t, <-cutOff, context.Canceled)
+	close(release)
+	base, err := p.Publish(t.Context(), "liaison.flow", 1, events(0, 25))
+	require.NoError(t, err)
+	require.Zero(t, base)
+	var have []string
+	require.NoError(t, p.ReadFrom(t.Context(), "liaison.flow", 1, 0, func(_ int64, ev pipelines.OutboxEvent) error { have = append(have, ev.ID); return nil }))
+	require.Len(t, have, 25, "nothing twice")
+	require.IsIncreasing(t, have)
 }
 
 // A topic's limit that was raised while an event was too large for it lets the
