@@ -224,3 +224,30 @@ func TestEmptyKeeps(t *testing.T) {
 		require.Contains(t, got, "5559999")
 	})
 }
+
+// A sender that names its offset in MSH-7 means it for the times of the whole message
+// (HL7 v2.5.1 §2.14.9.7); the zone that the source is configured with counts more: it
+// knows of summer time.
+func TestZoneOfMessage(t *testing.T) {
+	mapper, err := tables.Load(fhir.NewSchema())
+	require.NoError(t, err)
+	location, err := newYork()
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		sent, want string
+		location   *time.Location
+	}{
+		"named":      {"20260110044000+0530", "2026-07-01T08:00:00+05:30", nil},
+		"not named":  {"20260110044000", "2026-07-01", nil},
+		"configured": {"20260110044000-0500", "2026-07-01T08:00:00-04:00", location},
+	} {
+		t.Run(name, func(t *testing.T) {
+			msg, err := hl7v2.Parse([]byte(`MSH|^~\&|ADT1|ALDER|||` + c.sent + "||ADT^A01|1|P|2.5.1\rPID|1||1^^^ALDER\rPV1|1|I" + strings.Repeat("|", 42) + "202607010800\r"))
+			require.NoError(t, err)
+			result, err := mapper.Map(msg, tables.Context{Source: "test", Location: c.location, Received: received()})
+			require.NoError(t, err)
+			defer mapper.Release(result)
+			require.Contains(t, string(result.AppendBundle(nil)), `"period":{"start":"`+c.want+`"}`)
+		})
+	}
+}

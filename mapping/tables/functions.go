@@ -375,7 +375,6 @@ func (r *run) countAll(name string, args []expr) []int32 {
 		values string
 	}
 	var out []int32
-	var values []byte
 	seen := map[alike]int32{}
 	for k := range r.msg.Len() {
 		s := r.msg.Segment(k)
@@ -383,11 +382,7 @@ func (r *run) countAll(name string, args []expr) []int32 {
 			continue
 		}
 		f := frame{run: r, segment: s, group: r.groups[k]}
-		values = values[:0]
-		for i := range args {
-			values = append(append(values, args[i].value(&f).Raw()...), '\r') // no value holds a segment's end
-		}
-		key := alike{f.group.parent, string(values)}
+		key := alike{f.group.parent, string(valuesOf(&f, args))}
 		seen[key]++
 		out = append(out, seen[key])
 	}
@@ -403,31 +398,62 @@ func (r *run) variant(f *frame, args []expr) string {
 		return ""
 	}
 	mine := args[0].text(f)
-	least, differ := mine, false
-	for k := range r.msg.Len() {
-		s := r.msg.Segment(k)
-		if !s.Is(f.segment.Name()) || k == f.segment.Index() {
-			continue
-		}
-		other := frame{run: r, segment: s, group: r.groups[k]}
-		same := true
-		for i := range args[1:] {
-			same = same && string(args[i+1].value(&other).Raw()) == string(args[i+1].value(f).Raw())
-		}
-		if !same {
-			continue
-		}
-		used := len(r.used)
-		says := args[0].text(&other)
-		r.used = r.used[:used]
-		differ, least = differ || says != mine, min(least, says)
-	}
-	if !differ {
+	all := r.alike(f.segment.Name(), args)[string(valuesOf(f, args[1:]))]
+	if !all.differ {
 		return ""
 	}
 	r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
-	if mine == least {
+	if mine == all.least {
 		return ""
 	}
 	return "#" + mine
+}
+
+// A variants is what the segments of a name say, by the values that they are alike
+// in: they are read at once, so that a message of many costs no more for each.
+type variants struct {
+	of   *expr // the call's first argument
+	name string
+	said map[string]sayings
+}
+
+type sayings struct {
+	least  string
+	differ bool
+}
+
+func (r *run) alike(name string, args []expr) map[string]sayings {
+	for i := range r.variants {
+		if v := &r.variants[i]; v.of == &args[0] && v.name == name {
+			return v.said
+		}
+	}
+	said := map[string]sayings{}
+	used := len(r.used)
+	for k := range r.msg.Len() {
+		s := r.msg.Segment(k)
+		if !s.Is(name) {
+			continue
+		}
+		f := frame{run: r, segment: s, group: r.groups[k]}
+		key, says := string(valuesOf(&f, args[1:])), args[0].text(&f)
+		if have, ok := said[key]; ok {
+			says, have.differ = min(says, have.least), have.differ || says != have.least
+			said[key] = sayings{least: says, differ: have.differ}
+		} else {
+			said[key] = sayings{least: says}
+		}
+	}
+	r.used = r.used[:used]
+	r.variants = append(r.variants, variants{of: &args[0], name: name, said: said})
+	return said
+}
+
+// valuesOf are the values of arguments, each with an end that no value holds.
+func valuesOf(f *frame, args []expr) []byte {
+	var values []byte
+	for i := range args {
+		values = append(append(values, args[i].value(f).Raw()...), '\r')
+	}
+	return values
 }

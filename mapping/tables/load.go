@@ -37,6 +37,7 @@ type Mapper struct {
 	constants     map[string]bool
 	constantsOnce sync.Once
 	parts         parts
+	zones         sync.Map // offset in seconds → *time.Location
 }
 
 // An Overlay is a source's own tables in the same language: a section of a name

@@ -34,6 +34,16 @@ func longAdmission(diagnoses int) []byte {
 	return []byte(b.String())
 }
 
+// longBill is a bill with so many charges of one batch.
+func longBill(charges int) []byte {
+	var b strings.Builder
+	b.WriteString("MSH|^~\\&|FIN|ALDER|||20260310090000||DFT^P03^DFT_P03|C1|P|2.5.1\rEVN|P03\rPID|1||100^^^ALDER^MR||Doe^Jo\r")
+	for i := range charges {
+		fmt.Fprintf(&b, "FT1|%d|T1||20260310||CG|K%d^x^L\r", i+1, i)
+	}
+	return []byte(b.String())
+}
+
 // mapping gives what maps one message again and again.
 func mapping(tb testing.TB, raw []byte) func() {
 	tb.Helper()
@@ -50,7 +60,7 @@ func mapping(tb testing.TB, raw []byte) func() {
 
 // What a message costs grows with its length, not with its square.
 func TestLongMessages(t *testing.T) {
-	for name, long := range map[string]func(int) []byte{"report": longReport, "admission": longAdmission} {
+	for name, long := range map[string]func(int) []byte{"report": longReport, "admission": longAdmission, "bill": longBill} {
 		few, many := testing.AllocsPerRun(2, mapping(t, long(1500))), testing.AllocsPerRun(2, mapping(t, long(6000)))
 		require.Less(t, many, 6*few, "%s: allocations for four times as much", name)
 	}
@@ -62,7 +72,7 @@ func BenchmarkLong(b *testing.B) {
 	for _, of := range []struct {
 		name string
 		make func(int) []byte
-	}{{"report", longReport}, {"admission", longAdmission}} {
+	}{{"report", longReport}, {"admission", longAdmission}, {"bill", longBill}} {
 		for _, n := range []int{100, 1000, 10000} {
 			b.Run(fmt.Sprintf("%s/%d", of.name, n), func(b *testing.B) {
 				once := mapping(b, of.make(n))

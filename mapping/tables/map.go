@@ -21,7 +21,7 @@ import (
 // entry says: all that reaches a record besides the message itself.
 type Context struct {
 	Source          string
-	Location        *time.Location    // of times without an offset; nil: none
+	Location        *time.Location    // of times without an offset; nil: that of MSH-7, else none
 	DefaultAssigner string            // of identifiers without an authority; "" takes MSH-4, else MSH-3
 	Systems         map[string]string // namespace → URI
 	Received        time.Time
@@ -160,6 +160,9 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 		}
 	}()
 	ctx.Tolerance = cmp.Or(ctx.Tolerance, 5*time.Minute)
+	if ctx.Location == nil {
+		ctx.Location = m.zone(header.DateTime)
+	}
 	r := m.begin(msg, header, &ctx)
 	r.trace = t
 	r.groups = arrange(st.root, msg, r.groups)
@@ -200,6 +203,19 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	result.Change = r.change(st, groups)
 	result.Report = *r.report
 	return result, nil
+}
+
+// zone is the zone that MSH-7 names: the sender's default for the times of the
+// whole message (HL7 v2.5.1 §2.14.9.7). Each offset is one Location, by which the
+// parts that are kept know it.
+func (m *Mapper) zone(sent string) *time.Location {
+	t, err := hl7v2.ParseTime(sent, nil)
+	if err != nil || t.Zone != hl7v2.ZoneExplicit {
+		return nil
+	}
+	_, offset := t.Time.Zone()
+	zone, _ := m.zones.LoadOrStore(offset, time.FixedZone("", offset))
+	return zone.(*time.Location)
 }
 
 // follows checks `after`.

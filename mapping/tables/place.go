@@ -239,6 +239,9 @@ func (c *crule) nested(f *frame, self *entry, at *fhir.Node, st *cstep, last boo
 		r.refer(at, to)
 		return to
 	}
+	if to := r.referred(at); to != nil && to.typ != st.resource {
+		return nil // another rule made it a reference to another type: the value stays unread
+	}
 	if !last || c.sub == nil {
 		if to := r.referred(at); to != nil {
 			r.spoil()

@@ -36,6 +36,8 @@ type run struct {
 	groups   []*instance // by segment
 	anchors  []int32     // by segment, where rules ask what it stands behind
 	counts   []count
+	variants []variants
+	warned   map[noteAt]bool // by warnOnce
 	listings map[*fhir.Node]*listing
 	report   *Report
 	bad      *Unmappable // why the message cannot be mapped
@@ -63,7 +65,9 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.leaves = append(r.leaves[:0], make([]uint8, len(msg.Text())+1)...)
 	r.main = append(r.main[:0], make([]*entry, msg.Len())...)
 	r.entries, r.used, r.parts, r.anchors, r.counts = r.entries[:0], r.used[:0], r.parts[:0], r.anchors[:0], r.counts[:0]
+	r.variants = r.variants[:0]
 	r.byID, r.refs, r.labels, r.listings = emptied(r.byID), emptied(r.refs), emptied(r.labels), emptied(r.listings)
+	r.warned = emptied(r.warned)
 	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
 	r.taken = 0
 	r.scope = r.scopeNumber()

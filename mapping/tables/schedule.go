@@ -265,10 +265,16 @@ func (r ref) fieldOf(segment string) int {
 
 // warnOnce warns of a place once, however many rules meet it.
 func (r *run) warnOnce(code string, p hl7v2.Place, text string) {
-	for _, w := range r.report.Warnings {
-		if w.Code == code && w.Place == p.String() {
-			return
-		}
+	at := noteAt{code, p}
+	if r.warned[at] {
+		return
 	}
+	r.warned[at] = true
 	r.warn(code, p, text)
+}
+
+// A noteAt is a warning's code and place.
+type noteAt struct {
+	code  string
+	place hl7v2.Place
 }
