@@ -60,7 +60,11 @@ func messages(t *testing.T, file string, samples map[string]string) map[string][
 	out := map[string][]string{}
 	for line := range strings.Lines(find(`(?m)^triggers: \|\n((?:  .*\n)+)`)) {
 		trigger := strings.Fields(line)[0]
-		out[trigger] = slices.Concat([]string{`MSH|^~\&|ADT1|ALDER|||20260310044000-0400||` + kind + "^" + trigger + "^" + structure + "|M1|P|2.8"}, body)
+		event := trigger
+		if !strings.Contains(event, "^") {
+			event = kind + "^" + event
+		}
+		out[trigger] = slices.Concat([]string{`MSH|^~\&|ADT1|ALDER|||20260310044000-0400||` + event + "^" + structure + "|M1|P|2.8"}, body)
 	}
 	require.NotEmpty(t, out)
 	return out
