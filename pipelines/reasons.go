@@ -47,3 +47,17 @@ func ReasonOf(code string) Reason {
 	}
 	return Unmappable
 }
+
+// Condition is the reason in an acknowledgement's words (HL7 table 0357).
+func (r Reason) Condition() string {
+	switch r {
+	case Syntax:
+		return "100" // segment sequence error
+	case UnsupportedMessage:
+		return "200" // unsupported message type
+	case Undecodable:
+		return "102" // data type error
+	default:
+		return "207" // application internal error
+	}
+}

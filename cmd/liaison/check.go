@@ -29,6 +29,9 @@ func checkCommand() *cobra.Command {
 				return fmt.Errorf("tables: %w", err)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is good: %d %s\n", file, len(lines), plural(len(lines), "source"))
+			for _, advice := range cfg.Advice() {
+				fmt.Fprintln(c.OutOrStdout(), "but", advice)
+			}
 			return nil
 		},
 	}

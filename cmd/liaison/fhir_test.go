@@ -252,6 +252,21 @@ func TestFHIRBatchIsWhole(t *testing.T) {
 	c.status(200, "GET", "/Patient/b2", "")
 }
 
+// A Bundle without entries is taken, as FHIR servers do, and says nothing.
+func TestFHIREmptyBundle(t *testing.T) {
+	a, stop := serving(t, embeddedConfig(t))
+	defer stop()
+	defer http.DefaultClient.CloseIdleConnections()
+	c := fhirClient{t, "http://" + a.Addresses()["source:portal"] + "/fhir"}
+	for _, typ := range []string{"batch", "transaction", "collection"} {
+		c.status(200, "POST", "", `{"resourceType":"Bundle","type":"`+typ+`"}`)
+	}
+	require.NoError(t, a.Wait(t.Context()))
+	_, out, _ := liaison(t, "journal", "list", "--json", "--server", a.Addresses()["operations"])
+	require.Equal(t, 3, strings.Count(out, `"message":"FHIR`), out)
+	require.NotContains(t, out, "quarantined")
+}
+
 // The CapabilityStatement says what is served: each interaction that it names
 // is answered, and each that it does not is refused.
 func TestFHIRCapability(t *testing.T) {

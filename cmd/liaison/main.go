@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "liaison", Short: "HL7 v2 and FHIR in, coordination records out of Kafka",
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Version: version(),
 		RunE: help,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -82,6 +83,15 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// version is what the program was built from, as Go recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
 // help is what a command of commands does by itself.
 func help(c *cobra.Command, _ []string) error { return c.Help() }
 
@@ -90,7 +100,7 @@ func checkArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{err}
+				return usageError{fmt.Errorf("%w: %s", err, c.UseLine())}
 			}
 			return nil
 		}

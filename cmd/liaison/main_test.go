@@ -260,7 +260,14 @@ func TestUsage(t *testing.T) {
 	code, _, errs := liaison(t, "tail", "--brokers", "127.0.0.1:1", "--timeout", "50ms")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "the brokers do not answer")
-	code, out, _ := liaison(t, "schema")
+	for _, args := range [][]string{{"map"}, {"send", "host:1"}, {"journal", "show"}} {
+		_, _, errs := liaison(t, args...)
+		require.Contains(t, errs, ": liaison "+args[0], "the form of the command")
+	}
+	code, out, _ := liaison(t, "--version")
+	require.Equal(t, exitDone, code)
+	require.Contains(t, out, "liaison version ")
+	code, out, _ = liaison(t, "schema")
 	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "liaison.record/1")
 	code, out, _ = liaison(t, "schema", "--asyncapi")
@@ -288,4 +295,9 @@ func TestCheck(t *testing.T) {
 	code, out, errs := liaison(t, "check", "--config", file)
 	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, "5 sources")
+	require.NotContains(t, out, "but ")
+	require.NoError(t, os.WriteFile(file, []byte("sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\"}}\n"), 0o600))
+	code, out, _ = liaison(t, "check", "--config", file)
+	require.Equal(t, exitDone, code)
+	require.Contains(t, out, "but source a has no time_zone")
 }

@@ -17,7 +17,7 @@ func runCommand() *cobra.Command {
 	var file, data string
 	c := &cobra.Command{
 		Use: "run", Short: "Serve: take feeds in, publish records", Args: cobra.NoArgs,
-		Long: "Without a configuration: MLLP on 127.0.0.1:2575, FHIR on 127.0.0.1:8080/fhir, operations on 127.0.0.1:8081, the Kafka\nprotocol on 127.0.0.1:9092, data in ./liaison-data.",
+		Long: "Without a configuration: MLLP on 127.0.0.1:2575, FHIR on 127.0.0.1:8080/fhir, operations on 127.0.0.1:8081, the Kafka\nprotocol on 127.0.0.1:9092, data in ./liaison-data. Times without an offset need a time_zone, which a\nconfiguration gives: without one only their day is taken over.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file, data)
 			if err != nil {
@@ -36,6 +36,9 @@ func runCommand() *cobra.Command {
 			addresses := a.Addresses()
 			for _, name := range slices.Sorted(maps.Keys(addresses)) {
 				log.Info("listening", "what", name, "address", addresses[name])
+			}
+			for _, advice := range cfg.Advice() {
+				log.Warn(advice)
 			}
 			return a.Run(c.Context())
 		},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -38,7 +39,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 		place, reason := "", "not JSON as FHIR has it"
 		var bad *fhir.JSONError
 		if errors.As(err, &bad) {
-			place, reason = bad.Path, bad.Reason
+			place, reason = bad.Path, fmt.Sprintf("at byte %d: %s", bad.Offset, bad.Reason)
 		}
 		s.fail(w, http.StatusBadRequest, "structure", place, reason)
 		return
@@ -125,7 +126,7 @@ func (s *Server) taken(w http.ResponseWriter, r *http.Request, q Request, node *
 	case q.Type == "" && (node.Str("type") == "transaction" || node.Str("type") == "batch"):
 		s.send(w, http.StatusOK, response(node, refs, position, exists).JSON())
 	case q.Type == "":
-		s.outcome(w, http.StatusOK, fhir.Issue{Severity: "information", Code: "informational", Diagnostics: strconv.Itoa(len(refs)) + " resources taken"})
+		s.outcome(w, http.StatusOK, fhir.Issue{Severity: "information", Code: "informational", Diagnostics: "resources taken: " + strconv.Itoa(len(refs))})
 	case q.Method == http.MethodPut:
 		s.located(w, r, refs[0], etag(position))
 		s.answered(w, r, http.StatusOK, body)
@@ -285,7 +286,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) (body []byte, leav
 func (s *Server) speaksJSON(w http.ResponseWriter, r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/fhir+json" && kind != "application/json" {
-		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "Content-Type is application/fhir+json")
+		s.fail(w, http.StatusUnsupportedMediaType, "not-supported", "", "this takes JSON: set Content-Type to application/fhir+json")
 		return false
 	}
 	if !answersJSON(r) {

@@ -182,7 +182,7 @@ func (s *Source) outcome(ctx context.Context, r *result) {
 		}
 		r.Outcome = o.Status
 		if o.Status == pipelines.Quarantined {
-			r.Error = &problem{Code: "AE", Condition: "207", Place: o.Place, Reason: o.Reason}
+			r.Error = &problem{Code: "AE", Condition: pipelines.Reason(o.Reason).Condition(), Place: o.Place, Reason: o.Reason}
 		}
 		if o.Status != pipelines.Duplicate || o.Of == 0 || o.Of == position {
 			return

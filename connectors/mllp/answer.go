@@ -189,7 +189,7 @@ func (a *answerer) outcome(mode hl7v2.AckMode, receipt pipelines.Receipt) []byte
 		if !wants(false) {
 			return nil
 		}
-		return a.answer("AE", ackError(&pipelines.Refused{Condition: "207", Place: outcome.Place, Reason: outcome.Reason}))
+		return a.answer("AE", ackError(&pipelines.Refused{Condition: pipelines.Reason(outcome.Reason).Condition(), Place: outcome.Place, Reason: outcome.Reason}))
 	case wants(true):
 		return a.answer("AA")
 	}

@@ -297,6 +297,16 @@ func TestAnswers(t *testing.T) {
 			require.Equal(t, row.want, strings.Join(codes, " "))
 		})
 	}
+	t.Run("the reason of a quarantine in the words of table 0357", func(t *testing.T) {
+		for reason, code := range map[pipelines.Reason]string{
+			pipelines.UnsupportedMessage: "200", pipelines.Undecodable: "102", pipelines.Syntax: "100", pipelines.NothingMapped: "207",
+		} {
+			in := &intake{outcome: pipelines.Outcome{Status: pipelines.Quarantined, Place: "MSH-9", Reason: string(reason)}}
+			address, _ := serve(t, in, func(c *mllp.Config) { c.Processed = true })
+			acks := exchange(t, address, frame(adt("77")))
+			require.Equal(t, code, acks[0].Errors[0].Code, reason)
+		}
+	})
 	t.Run("an acknowledgement is never answered", func(t *testing.T) {
 		in := &intake{}
 		address, _ := serve(t, in, nil)

@@ -161,7 +161,7 @@ func (p *parser) object(depth int) (*Node, error) {
 			p.space()
 		}
 		if p.at >= len(p.in) || p.in[p.at] != '"' {
-			return nil, p.fail("a key in quotes")
+			return nil, p.fail("expected a key in quotes")
 		}
 		key, err := p.str()
 		if err != nil {

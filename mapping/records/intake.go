@@ -177,7 +177,8 @@ func keyOf(n *fhir.Node, source string) Key {
 	return best
 }
 
-// FromFHIR makes a change of FHIR resources, on the same way as v2's.
+// FromFHIR makes a change of FHIR resources, on the same way as v2's. A Bundle
+// without entries changes nothing.
 func FromFHIR(req FHIRRequest) (*Change, error) {
 	entries, typ, err := req.entries()
 	if err != nil {
@@ -217,9 +218,6 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 			c.Edges = append(c.Edges, linked(e.node, it.Key)...)
 		}
 		c.Items = append(c.Items, it)
-	}
-	if len(c.Items)+len(c.Related) == 0 {
-		return nil, fmt.Errorf("read FHIR: a Bundle without resources")
 	}
 	return c, nil
 }

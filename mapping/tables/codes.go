@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,44 @@ type codeTable struct {
 	folded map[string]coding // rows by their codes in capitals, where these are not two codes
 }
 
+// A laidRow is a row that an overlay lays over a code table.
+type laidRow struct {
+	file  string
+	line  int
+	table string
+	code  string
+	to    coding
+}
+
+// A tableUse is an element that a rule fills through a code table.
+type tableUse struct {
+	element string
+	codes   []string // what R4 limits it to, or nil
+}
+
+// takes says whether the element may hold a code.
+func (u tableUse) takes(code string) bool {
+	return u.codes == nil || slices.ContainsFunc(u.codes, func(c string) bool { return strings.EqualFold(c, code) })
+}
+
+// laidRows checks what overlays lay over code tables: some rule has to use the
+// table, and one of the elements that it fills has to take the code.
+func (l *loader) laidRows() {
+	for _, row := range l.laid {
+		uses := l.uses[row.table]
+		if len(uses) == 0 {
+			l.fail(row.file, row.line, row.table, "no rule uses a code table %s: a rule names it so: PID-8 -> gender code AdministrativeSex", row.table)
+			continue
+		}
+		if !slices.ContainsFunc(uses, func(u tableUse) bool { return u.takes(row.to.code) }) {
+			u := slices.MinFunc(uses, func(a, b tableUse) int {
+				return cmp.Or(cmp.Compare(len(a.element), len(b.element)), strings.Compare(a.element, b.element))
+			})
+			l.fail(row.file, row.line, row.code, "%s cannot be %q; R4 has %s", u.element, row.to.code, strings.Join(u.codes, ", "))
+		}
+	}
+}
+
 // foldCase makes the rows found whatever letters a feed writes its codes in. Of
 // two codes that differ in nothing else the one in capitals counts.
 func (t *codeTable) foldCase() {
@@ -37,9 +76,9 @@ func (t *codeTable) foldCase() {
 type coding struct{ system, version, code, display string }
 
 // parseCodes reads the lines `A -> code [system] ["Display"]`.
-func parseCodes(name, text string, systems map[string]string, to string) (*codeTable, []error) {
-	t := &codeTable{name: name, rows: map[string]coding{}, to: to}
-	var errs []error
+// at is the line that each code stands in.
+func parseCodes(name, text string, systems map[string]string, to string) (t *codeTable, at map[string]int, errs []error) {
+	t, at = &codeTable{name: name, rows: map[string]coding{}, to: to}, map[string]int{}
 	for n, line := range strings.Split(text, "\n") {
 		line = withoutComment(line)
 		if line == "" {
@@ -64,17 +103,17 @@ func parseCodes(name, text string, systems map[string]string, to string) (*codeT
 			}
 		}
 		if words[0] == "*" {
-			t.rest = &c
+			t.rest, at["*"] = &c, n
 			continue
 		}
 		key := unquote(words[0])
 		if _, twice := t.rows[key]; twice {
 			continue // the guide lists some codes twice: the first stands
 		}
-		t.rows[key] = c
+		t.rows[key], at[key] = c, n
 	}
 	t.foldCase()
-	return t, errs
+	return t, at, errs
 }
 
 // systemURI resolves a short name of systems.yaml.

@@ -172,6 +172,14 @@ func (l *loader) compileRule(r rule, typ *fhir.Type) (crule, error) {
 	if c.steps, entry, err = l.compilePath(r.target, typ, r.format); err != nil {
 		return c, err
 	}
+	if c.table != nil {
+		use := tableUse{element: typ.Name}
+		for _, st := range c.steps {
+			use.element += "." + st.name
+			use.codes = st.codes
+		}
+		l.uses[r.code] = append(l.uses[r.code], use)
+	}
 	if c.isRef && c.cond != nil && strings.Contains(r.text, fmt.Sprintf("%s-%d", c.ref.segment, c.ref.field)+".") ||
 		strings.Contains(r.text, "repetition") {
 		c.perRepetition = c.isRef && c.cond != nil && c.ref.component == 0

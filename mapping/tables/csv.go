@@ -74,6 +74,7 @@ func (l *loader) csvRow(file string, line int, t *codeTable, cell func(string) s
 		c.system = uri
 	}
 	code := cell("code")
+	l.lay(laidRow{file: file, line: line, table: t.name, code: code, to: c})
 	if code == "*" {
 		t.rest = &c
 		return

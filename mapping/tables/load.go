@@ -1,10 +1,12 @@
 package tables
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -54,7 +56,7 @@ type Overlay struct {
 // Load compiles the built-in tables with overlays over them. Everything that is
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
-	l := &loader{seen: map[string]bool{}, kinds: map[stepName]*stepKind{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
+	l := &loader{seen: map[string]bool{}, uses: map[string][]tableUse{timeUnits: {{element: "a unit of time"}}}, kinds: map[stepName]*stepKind{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int32{},
 	}}
@@ -80,10 +82,15 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	}
 	// Systems and extensions first: the others name them.
 	sort.SliceStable(files, func(i, j int) bool { return rank(files[i].Name) < rank(files[j].Name) })
-	for _, f := range append(files, overlays...) {
+	for _, f := range files {
+		l.file(f)
+	}
+	l.overlays = true
+	for _, f := range overlays {
 		l.file(f)
 	}
 	l.compile()
+	l.laidRows()
 	for name, section := range l.m.sections {
 		if resource, ok := strings.CutPrefix(name, "default "); ok {
 			l.m.defaults[resource] = section
@@ -91,9 +98,19 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	}
 	l.purify()
 	if len(l.errs) > 0 {
+		slices.SortStableFunc(l.errs, inOrder)
 		return nil, errors.Join(l.errs...)
 	}
 	return l.m, nil
+}
+
+// inOrder sorts what is wrong by file and line.
+func inOrder(a, b error) int {
+	var x, y *Error
+	if !errors.As(a, &x) || !errors.As(b, &y) {
+		return 0
+	}
+	return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
 }
 
 func rank(name string) int {
@@ -115,6 +132,17 @@ type loader struct {
 	common  map[string][]sourceLine // lines of make that message tables share, by name
 	kinds   map[stepName]*stepKind
 	asked   map[string][]sourceLine // the same of triggers, each without the trigger
+
+	overlays bool // what is read now is a source's own
+	laid     []laidRow
+	uses     map[string][]tableUse // of each code table
+}
+
+// lay notes a row of an overlay.
+func (l *loader) lay(row laidRow) {
+	if l.overlays {
+		l.laid = append(l.laid, row)
+	}
 }
 
 func (l *loader) fail(file string, line int, rule, format string, args ...any) {
@@ -251,7 +279,7 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 	if values["to"] == "" {
 		to = ""
 	}
-	table, errs := parseCodes(key, values["codes"], l.m.systems, to)
+	table, lines, errs := parseCodes(key, values["codes"], l.m.systems, to)
 	if values["from"] != "" {
 		if table.from, err = systemURI(values["from"], l.m.systems); err != nil {
 			l.fail(file, line, key, "%s", err)
@@ -262,6 +290,13 @@ func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
 		if errors.As(err, &e) {
 			l.fail(file, at+e.Line, e.Rule, "%s", e.Text)
 		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(lines)) {
+		to := table.rows[code]
+		if code == "*" {
+			to = *table.rest
+		}
+		l.lay(laidRow{file: file, line: at + lines[code], table: key, code: code, to: to})
 	}
 	table.only = values["only"] == "translations"
 	if len(table.rows) == 0 && table.rest == nil && l.m.codes[key] != nil {

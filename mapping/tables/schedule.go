@@ -10,6 +10,9 @@ import (
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
 
+// timeUnits is the code table of a site's own names of units.
+const timeUnits = "TimeUnits"
+
 // timing computes what depends on times and amounts of time.
 func (f *frame) timing(t *term) string {
 	r := f.run
@@ -161,7 +164,7 @@ func (r *run) span(amount string, unit hl7v2.Value) (int, bool) {
 	if err != nil || n < -1e7 || n > 1e7 {
 		return 0, false
 	}
-	if units := r.mapper.codes["TimeUnits"]; units != nil { // a site's own names of units
+	if units := r.mapper.codes[timeUnits]; units != nil { // a site's own names of units
 		if row, ok := units.folded[strings.ToUpper(name)]; ok {
 			name = row.code
 		}

@@ -95,8 +95,15 @@ func TestCSVOverlay(t *testing.T) {
 		"table,code,to,system\nX,A,b,nosystem\n": "site.csv:2",
 		"table,code,to\nX,A,b\nX,A,c\n":          "site.csv:3",
 		"table,code,to\nX,\"A,b\n":               "site.csv:",
+		"table,code,to\nHospitalServices,W7,x\n": "site.csv:2: no rule uses a code table HospitalServices",
+		"table,code,to\nAdministrativeSex,F,female\nAdministrativeSex,W,weiblich\n": `site.csv:3: Patient.gender cannot be "weiblich"; R4 has male`,
+		"table,code,to\nAdministrativeSex,*,divers\n":                               `site.csv:2: Patient.gender cannot be "divers"; R4 has `,
 	} {
 		_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.csv", Data: []byte(text)})
 		require.ErrorContains(t, err, wrong, text)
 	}
+	_, err = tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
+	require.ErrorContains(t, err, `site.yaml:4: Patient.gender cannot be "weiblich"`)
+	_, err = tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> sex\n  PID-7 -> birthdate\nadd PV1 to Encounter: |\n  PV1-2 -> klass\noff NK1 to Patient: |\n  -> nothing\n")})
+	require.Regexp(t, `(?s)^site.yaml:2: .*site.yaml:3: .*site.yaml:5: .*site.yaml:7: `, err.Error(), "in the order of the file")
 }

@@ -176,11 +176,11 @@ func (p *Pipeline) admit(m *pipelines.Message) (id identity, err error) {
 		processing = "P"
 	}
 	if !slices.Contains(p.ProcessingIDs, processing) && (processing != "P" || len(p.ProcessingIDs) > 0) {
-		return id, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id"}
+		return id, &pipelines.Refused{Code: "AR", Condition: "202", Place: "MSH-11", Reason: "this source does not take this processing id; processing_id lists those that it does"}
 	}
 	for _, r := range []struct{ place, want, have string }{{"MSH-5", p.Application, head.ReceivingApplication}, {"MSH-6", p.Facility, head.ReceivingFacility}} {
 		if r.want != "" && r.want != r.have {
-			return id, &pipelines.Refused{Code: "AR", Condition: "103", Place: r.place, Reason: "addressed to another receiver"}
+			return id, &pipelines.Refused{Code: "AR", Condition: "103", Place: r.place, Reason: "addressed to another receiver than the source's"}
 		}
 	}
 	return identifyV2(m, msg), nil

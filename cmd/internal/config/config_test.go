@@ -53,6 +53,14 @@ func TestMistakes(t *testing.T) {
 		{"a negative rate", "sources:\n  - {name: a, files: {directory: in}, rate: -1}\n", "2:45: -1 is not between"},
 		{"no entries", "sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", max_entries: -1}}\n", "2:58: -1 is not between"},
 		{"no room", "in_flight: 1KiB\n", "1:12: 1024 is not between"},
+		{"a word for a number", "sources:\n  - {name: a, files: {directory: in}, rate: fast}\n", "2:45: a whole number belongs here, not text"},
+		{"a value for a list", "sources:\n  - {name: a, files: {directory: in}, processing_id: P}\n", "a list such as [a, b] belongs here, not text"},
+		{"a word for yes or no", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:1\", insecure: maybe}}\n", "true or false belongs here, not text"},
+		{"a value for settings", "sources:\n  - {name: a, mllp: \"127.0.0.1:2575\"}\n", "settings such as {key: value} belong here, not text"},
+		{"a number for settings", "sources:\n  - {name: a, mllp: 2575}\n", "settings such as {key: value} belong here, not a whole number"},
+		{"settings for a list", "sources: {name: a}\n", "a list such as [a, b] belongs here, not settings"},
+		{"no port", "sources:\n  - {name: a, mllp: {listen: \"127.0.0.1:99999\"}}\n", `2:30: "127.0.0.1:99999" is no address such as 127.0.0.1:2575`},
+		{"a port by name", "operations: {listen: \"127.0.0.1:mllp\"}\n", "is no address such as 127.0.0.1:2575"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -66,6 +74,23 @@ func TestMistakes(t *testing.T) {
 			require.Positive(t, at.Column)
 		})
 	}
+}
+
+// A file that says nothing leaves everything as it is without one.
+func TestNothingConfigured(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing yet\n", "---\n"} {
+		cfg, err := config.Parse("liaison.yaml", []byte(text))
+		require.NoError(t, err, "%q", text)
+		require.Equal(t, config.Default().Sources, cfg.Sources)
+		require.Equal(t, config.Default().Kafka, cfg.Kafka)
+	}
+}
+
+// A source without a time zone is no mistake, but the operator hears of it.
+func TestAdvice(t *testing.T) {
+	cfg, err := config.Parse("liaison.yaml", []byte("sources:\n  - {name: a, files: {directory: in}}\n  - {name: b, mllp: {listen: \"127.0.0.1:1\"}, time_zone: Europe/Vienna}\n  - {name: c, fhir: {listen: \"127.0.0.1:2\"}}\n"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"source a has no time_zone: of a time without an offset only the day is taken over"}, cfg.Advice())
 }
 
 // What the configuration names has to be there, and an empty file of tokens is

@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 )
@@ -65,8 +68,10 @@ func parse(file string, data []byte) (*Config, *check, error) {
 		return nil, nil, located(file, nil, err)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.CustomUnmarshaler(span))
-	if err := decoder.Decode(c); err != nil && len(bytes.TrimSpace(data)) > 0 {
-		return nil, nil, located(file, tree, err)
+	if saysSomething(tree) {
+		if err := decoder.Decode(c); err != nil {
+			return nil, nil, located(file, tree, err)
+		}
 	}
 	def := Default()
 	if c.Data = c.Path(c.Data); c.Data == "" { // the default is the working directory's, not the file's
@@ -79,6 +84,27 @@ func parse(file string, data []byte) (*Config, *check, error) {
 	k := &check{cfg: c, file: file, tree: tree, places: map[string]string{}}
 	k.all()
 	return c, k, nil
+}
+
+// saysSomething is false of a file that is empty or has comments only.
+func saysSomething(tree *ast.File) bool {
+	for _, d := range tree.Docs {
+		if d.Body != nil && d.Body.Type() != ast.CommentType && d.Body.Type() != ast.NullType {
+			return true
+		}
+	}
+	return false
+}
+
+// Advice names what is no mistake, but seldom meant.
+func (c *Config) Advice() []string {
+	var out []string
+	for i := range c.Sources {
+		if s := &c.Sources[i]; s.FHIR == nil && s.TimeZone == "" {
+			out = append(out, "source "+s.Name+" has no time_zone: of a time without an offset only the day is taken over")
+		}
+	}
+	return out
 }
 
 // A valueError is a scalar that does not read as what it should be.
@@ -102,6 +128,9 @@ func scalar(text []byte) string { return strings.Trim(strings.TrimSpace(string(t
 // located takes line and column out of the YAML library's error, or finds the
 // value that one of our own complains of.
 func located(file string, tree *ast.File, err error) error {
+	if at, text := mistyped(err); at != nil {
+		return &Error{File: file, Line: at.Line, Column: at.Column, Text: text}
+	}
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
 		at := y.GetToken().Position
@@ -119,6 +148,55 @@ func located(file string, tree *ast.File, err error) error {
 		}
 	}
 	return out
+}
+
+// mistyped says what belongs where something else stands, if that is the error.
+func mistyped(err error) (*token.Position, string) {
+	var typ *yaml.TypeError
+	var node *yaml.UnexpectedNodeTypeError
+	switch {
+	case errors.As(err, &typ) && typ.Token != nil:
+		return typ.Token.Position, belongs(typ.DstType.Kind()) + ", not " + stands(typ.Token)
+	case errors.As(err, &node) && node.Token != nil && node.Expected == ast.MappingType:
+		return node.Token.Position, belongs(reflect.Map) + ", not " + stands(node.Token)
+	case errors.As(err, &node) && node.Token != nil && node.Expected == ast.SequenceType:
+		return node.Token.Position, belongs(reflect.Slice) + ", not " + stands(node.Token)
+	}
+	return nil, ""
+}
+
+// belongs is a kind of value in the words of who writes the file.
+func belongs(kind reflect.Kind) string {
+	switch kind {
+	case reflect.Bool:
+		return "true or false belongs here"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "a whole number belongs here"
+	case reflect.Slice:
+		return "a list such as [a, b] belongs here"
+	case reflect.Map, reflect.Struct, reflect.Pointer:
+		return "settings such as {key: value} belong here"
+	default:
+		return "text belongs here"
+	}
+}
+
+// stands is what a token begins, in the same words.
+func stands(t *token.Token) string {
+	switch t.Type {
+	case token.IntegerType:
+		return "a whole number"
+	case token.FloatType:
+		return "a number"
+	case token.BoolType:
+		return "true or false"
+	case token.SequenceStartType, token.SequenceEntryType:
+		return "a list"
+	case token.MappingStartType, token.MappingValueType:
+		return "settings"
+	default:
+		return "text"
+	}
 }
 
 // A finder puts the place of the first scalar of some text into an error.
@@ -280,7 +358,11 @@ func (k *check) source(at string, s *Source) {
 // listener holds to the rule: beyond loopback, TLS and a known caller, or
 // insecure by name.
 func (k *check) listener(at, listen string, t *ServerTLS, token, insecure bool) {
-	if _, _, err := net.SplitHostPort(listen); err != nil {
+	_, port, err := net.SplitHostPort(listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		k.fail(at+".listen", "%q is no address such as 127.0.0.1:2575", listen)
 		return
 	}
