@@ -100,15 +100,29 @@ func TestFHIRWriteThenRead(t *testing.T) {
 	_, text = c.status(200, "GET", "/Patient/own-id", "")
 	require.Equal(t, own, text)
 
-	// what is no record of its own has a tag of its content
-	nurse := func(family string) string {
-		return `{"resourceType":"Practitioner","id":"n1","name":[{"family":"` + family + `"}]}`
+	// what is no record of its own has a tag of its content; the answer's tag
+	// and Location name it as long as it is what that message said
+	payer := func(family string) string {
+		return `{"resourceType":"Organization","id":"n1","name":"` + family + `"}`
 	}
-	c.status(200, "PUT", "/Practitioner/n1", nurse("Ames"))
-	r, _ = c.status(200, "GET", "/Practitioner/n1", "")
-	c.status(304, "GET", "/Practitioner/n1", "", "If-None-Match", r.Header.Get("ETag"))
-	c.status(200, "PUT", "/Practitioner/n1", nurse("Bell"), "If-Match", r.Header.Get("ETag"))
-	c.status(200, "GET", "/Practitioner/n1", "", "If-None-Match", r.Header.Get("ETag"))
+	made, _ = c.status(200, "PUT", "/Organization/n1", payer("Ames"))
+	c.status(200, "GET", made.Header.Get("Location"), "")
+	c.status(304, "GET", "/Organization/n1", "", "If-None-Match", made.Header.Get("ETag"))
+	team, _ := c.status(201, "POST", "/CareTeam", `{"resourceType":"CareTeam",  "name":"Ward"}`)
+	c.status(200, "GET", team.Header.Get("Location"), "")
+	_, text = c.status(200, "POST", "", `{"resourceType":"Bundle","type":"transaction","entry":[
+		{"fullUrl":"urn:uuid:0b3c0a52-7c46-4e84-a0e1-3ed6a2a0a001","resource":{"resourceType":"Organization","name":"Alder"},"request":{"method":"POST","url":"Organization"}},
+		{"resource":{"resourceType":"Group","id":"w2","type":"person","actual":true,"managingEntity":{"reference":"urn:uuid:0b3c0a52-7c46-4e84-a0e1-3ed6a2a0a001"}},"request":{"method":"PUT","url":"Group/w2"}}]}`)
+	_, version, _ := strings.Cut(text, `"location":"Group/w2/_history/`)
+	version, _, _ = strings.Cut(version, `"`)
+	c.status(200, "GET", "/Group/w2/_history/"+version, "")
+	r, _ = c.status(200, "GET", "/Organization/n1", "")
+	c.status(304, "GET", "/Organization/n1", "", "If-None-Match", r.Header.Get("ETag"))
+	c.status(200, "PUT", "/Organization/n1", payer("Bell"), "If-Match", made.Header.Get("ETag"))
+	c.status(412, "PUT", "/Organization/n1", payer("Cole"), "If-Match", made.Header.Get("ETag"))
+	c.status(412, "PUT", "/Organization/n1", payer("Cole"), "If-Match", r.Header.Get("ETag"))
+	c.status(404, "GET", made.Header.Get("Location"), "")
+	c.status(200, "GET", "/Organization/n1", "", "If-None-Match", r.Header.Get("ETag"))
 
 	pdf := base64.StdEncoding.EncodeToString([]byte("%PDF-1.7"))
 	c.status(200, "PUT", "/Binary/b1", `{"resourceType":"Binary","id":"b1","contentType":"application/pdf","data":"`+pdf+`"}`)

@@ -20,7 +20,8 @@ const settling = 2 * time.Second
 // A resource is one that is held. Its version is the journal's position of the
 // message that made it what it is, so that the ETag of an answer to a create or
 // update, the position of that message, is the tag of what is held from then
-// on. 0: what is held does not know its message, and its tag is its content's.
+// on. 0: what is held does not know its message; its tag is its content's, and
+// the position of a message names it as long as it is what that message said.
 type resource struct {
 	text    []byte
 	version uint64
@@ -48,7 +49,7 @@ func (r *resource) is(tags string) bool {
 			return true
 		}
 		at, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`), 10, 64)
-		if err == nil && r.version > 0 && (at == r.version || at > r.version && r.carried(at)) {
+		if err == nil && at > 0 && (at == r.version || at > r.version && r.carried(at)) {
 			return true
 		}
 	}

@@ -55,7 +55,8 @@ type Config struct {
 	Read func(ctx context.Context, resourceType, id string) ([]byte, uint64, error)
 	// Search finds held resources: Type/id, two at most.
 	Search func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
-	// Carried says whether the message at a position brought a resource.
+	// Carried says whether the message at a position brought a resource; of one
+	// whose version Read does not know, whether it brought it as it is held.
 	Carried func(ctx context.Context, position uint64, ref string) (bool, error)
 	// Types are the resource types there are; Held says which of them are kept
 	// for reading, nil: all.

@@ -5,6 +5,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -346,8 +348,9 @@ func (e *Engine) Search(_ context.Context, resourceType string, c fhir.Condition
 }
 
 // Carried says whether the message at a position brought a resource, and had
-// its effect.
-func (e *Engine) Carried(_ context.Context, position uint64, ref string) (bool, error) {
+// its effect; of a resource that is no record of its own, and so does not know
+// its message, also whether it is still what that message said.
+func (e *Engine) Carried(ctx context.Context, position uint64, ref string) (bool, error) {
 	data, err := e.store.Entry(position)
 	if err != nil || data == nil {
 		return false, err
@@ -369,7 +372,21 @@ func (e *Engine) Carried(_ context.Context, position uint64, ref string) (bool, 
 	if err != nil {
 		return false, fmt.Errorf("read journal: %w", err)
 	}
-	return slices.Contains(refs, ref), nil
+	if !slices.Contains(refs, ref) {
+		return false, nil
+	}
+	typ, id, _ := strings.Cut(ref, "/")
+	held, version, err := e.ReadResource(ctx, typ, id)
+	if err != nil || version > 0 {
+		return err == nil, err
+	}
+	change, err := records.FromFHIR(req)
+	if err != nil {
+		return false, fmt.Errorf("read journal: %w", err)
+	}
+	return slices.ContainsFunc(change.Related, func(n *fhir.Node) bool {
+		return n.ResourceType() == typ && n.ID() == id && bytes.Equal(n.JSON(), held)
+	}), nil
 }
 
 // Expected gives the sequence number that is expected next of a sender; -1: any.
