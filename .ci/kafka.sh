@@ -1,19 +1,26 @@
-# Sourced by .ci/integration: start_kafka DIR starts one Apache Kafka broker
-# (KRaft, broker and controller in one process) on free ports of 127.0.0.1 and
-# sets kafka_pid and kafka_address once it answers.
+# Sourced by .ci/integration: prepare_kafka DIR makes one Apache Kafka broker
+# (KRaft, broker and controller in one process) ready on free ports of 127.0.0.1
+# and sets kafka_command and kafka_address; start_kafka DIR starts it too and
+# sets kafka_pid once it answers.
 
 free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-start_kafka() {
-  local dir=$1 here port control
+kafka_jars='' # fetched once
+fetch_jars() {
+  local here
   here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+  echo "fetching the broker's jars"
+  mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1" && kafka_jars=$1
+}
+
+prepare_kafka() {
+  local dir=$1 port control
   port=$(free_port)
   control=$(free_port)
-  mkdir -p "$dir/jars" "$dir/log"
-  echo "fetching the broker's jars"
-  mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$dir/jars" || return 1
+  mkdir -p "$dir/log"
+  [[ -n $kafka_jars ]] || fetch_jars "$dir/jars" || return 1
   cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -25,13 +32,20 @@ log.dirs=$dir/log
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+broker.session.timeout.ms=3000
 PROPERTIES
-  java -cp "$dir/jars/*" kafka.tools.StorageTool format -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
+  java -cp "$kafka_jars/*" kafka.tools.StorageTool format -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
     -c "$dir/server.properties" >"$dir/format.out" 2>&1 || { cat "$dir/format.out"; return 1; }
-  java -Xmx512m -cp "$dir/jars/*" kafka.Kafka "$dir/server.properties" >"$dir/broker.out" 2>&1 &
-  kafka_pid=$!
+  kafka_command=(java -Xmx512m -cp "$kafka_jars/*" kafka.Kafka "$dir/server.properties")
   kafka_address=127.0.0.1:$port
-  local n
+}
+
+start_kafka() {
+  local dir=$1 port n
+  prepare_kafka "$dir" || return 1
+  port=${kafka_address##*:}
+  "${kafka_command[@]}" >"$dir/broker.out" 2>&1 &
+  kafka_pid=$!
   for n in $(seq 300); do
     if ! kill -0 "$kafka_pid" 2>/dev/null; then
       tail -n 20 "$dir/broker.out"

@@ -27,6 +27,9 @@ import (
 // enclosing groups.
 type cond func(f *frame) bool
 
+// mostWords bounds a condition and a syntax, and with it how deep they nest.
+const mostWords = 2000
+
 type condParser struct {
 	words  []string
 	at     int
@@ -45,6 +48,9 @@ func parseCond(text, own string) (cond, error) {
 // readCond gives the condition, and its parser that knows more of it.
 func readCond(text, own string) (cond, *condParser, error) {
 	p := &condParser{words: condWords(text), own: own}
+	if len(p.words) > mostWords {
+		return nil, p, fmt.Errorf("a condition has at most %d words", mostWords)
+	}
 	c, err := p.or()
 	if err == nil && p.at < len(p.words) {
 		err = fmt.Errorf("%q: expected and, or, or the condition's end", p.words[p.at])

@@ -15,7 +15,9 @@ import (
 	"sync"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
@@ -149,13 +151,38 @@ func (l *loader) fail(file string, line int, rule, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: file, Line: line, Rule: strings.TrimSpace(rule), Text: fmt.Sprintf(format, args...)})
 }
 
+// mostNested is how many brackets of YAML may be open.
+const mostNested = 64
+
+// nested gives the line where too many brackets are open, 0 where none is: the
+// YAML parser takes a time that grows with the square of them.
+func nested(tokens token.Tokens) int {
+	open := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			if open++; open > mostNested {
+				return t.Position.Line
+			}
+		case token.SequenceEndType, token.MappingEndType:
+			open--
+		}
+	}
+	return 0
+}
+
 // file reads one YAML file: what it holds shows by its keys.
 func (l *loader) file(f Overlay) {
 	if strings.EqualFold(path.Ext(f.Name), ".csv") {
 		l.csv(f)
 		return
 	}
-	parsed, err := parser.ParseBytes(f.Data, 0)
+	tokens := lexer.Tokenize(string(f.Data))
+	if line := nested(tokens); line > 0 {
+		l.fail(f.Name, line, "", "nested more than %d deep", mostNested)
+		return
+	}
+	parsed, err := parser.Parse(tokens, 0)
 	if err != nil {
 		line, text := yamlError(err)
 		l.fail(f.Name, line, "", "no YAML: %s", text)

@@ -1,6 +1,7 @@
 package tables_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,5 +78,25 @@ func TestWordsOfTables(t *testing.T) {
 			require.ErrorContains(t, err, "site.yaml:")
 			require.ErrorContains(t, err, c.want)
 		})
+	}
+}
+
+// What nests without an end is told, and costs neither the stack nor minutes.
+func TestHostileTables(t *testing.T) {
+	deep := func(open, inside, end string, n int) string {
+		return strings.Repeat(open, n) + inside + strings.Repeat(end, n)
+	}
+	schema := fhir.NewSchema()
+	for name, c := range map[string]struct{ overlay, want string }{
+		"nots":      {"add PID to Patient: |\n  PID-8 -> maritalStatus.text if " + deep("not ", "valued(PID-8)", "", 5000) + "\n", "at most 2000 words"},
+		"brackets":  {"add PID to Patient: |\n  PID-8 -> maritalStatus.text if " + deep("(", "valued(PID-8)", ")", 5000) + "\n", "at most 2000 words"},
+		"functions": {"add PID to Patient: |\n  " + deep("earliest(", "PID-7", ")", 5000) + " -> birthDate\n", "at most 32 brackets"},
+		"a syntax":  {"structure: X\nsyntax: \"" + deep("[", "PID", "]", 5000) + "\"\ntriggers: |\n  X^Y\n", "at most 2000 segments and brackets"},
+		"YAML":      {"a: " + deep("[", "", "]", 100_000) + "\n", "nested more than 64 deep"},
+	} {
+		_, err := tables.Load(schema, tables.Overlay{Name: "site.yaml", Data: []byte(c.overlay)})
+		require.Error(t, err, name)
+		require.Contains(t, err.Error(), c.want, name)
+		require.Contains(t, err.Error(), "site.yaml:", name)
 	}
 }

@@ -256,8 +256,13 @@ func parseExpr(text, own string) (expr, error) {
 	return e, nil
 }
 
+// mostBrackets is how many brackets one source may have.
+const mostBrackets = 32
+
 func parseTerm(text, own string) (term, error) {
 	switch {
+	case strings.Count(text, "(") > mostBrackets:
+		return term{}, fmt.Errorf("a source has at most %d brackets", mostBrackets)
 	case text == "":
 		return term{}, fmt.Errorf("an empty source")
 	case text[0] == '"':

@@ -27,6 +27,9 @@ type item struct {
 // { } repeating, NAME: the name of the group that the brackets hold.
 func parseSyntax(text string) (*group, error) {
 	words := strings.Fields(strings.NewReplacer("[", " [ ", "]", " ] ", "{", " { ", "}", " } ", ":", " : ").Replace(text))
+	if len(words) > mostWords {
+		return nil, fmt.Errorf("syntax: at most %d segments and brackets", mostWords)
+	}
 	p := &syntaxParser{words: words}
 	root := &group{}
 	if err := p.items(root, ""); err != nil {

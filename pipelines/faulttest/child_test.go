@@ -224,53 +224,59 @@ func (w *world) onDisk() {
 func TestKill(t *testing.T) {
 	each(t, scale(faulttest.Scale{Senders: 4, Messages: 25, Merges: true}, share(200, 200, faulttest.Scale{Merges: true})), func(w *world) {
 		w.onDisk()
-		kills := howMany(4, 50)
-		answers := make(chan struct{}, 1)
-		driven := make(chan error, 1)
-		go func() {
-			driven <- w.driving(func() {
-				select {
-				case answers <- struct{}{}:
-				default:
-				}
-			})
-		}()
-		w.ledger.Phase("during")
-		first := w.random.IntN(len(points))
-		for n := range kills {
-			o := orders{}
-			if n%2 == 0 { // at a named point; else behind some answers
-				o.Point, o.Hits = points[(first+n/2)%len(points)], int64(1+w.random.IntN(howMany(5, 200)))
-			}
-			began := time.Now()
-			w.ledger.OnAnswer(func() { w.recovered(began) })
-			p, err := w.spawn(o)
-			if err != nil { // on what it had to do again it killed itself
-				w.fault()
-				continue
-			}
-			after, done := 1+w.random.IntN(howMany(8, max(8, 2*w.feed.Count()/kills))), false
-			for after > 0 && !done {
-				select {
-				case <-answers:
-					after--
-				case err := <-p.ended:
-					p.ended <- err
-					done = true
-				case err := <-driven:
-					driven <- err
-					done = true
-				}
-			}
-			_ = p.cmd.Process.Kill() // it may have done so itself
-			_ = w.gone(p)
-			w.fault()
-		}
-		w.ledger.Phase("after")
-		w.start()
-		require.NoError(w.t, <-driven)
-		w.holds()
+		w.killing(howMany(4, 50))
 	})
+}
+
+// killing drives the feed while one child after the other is killed, and judges
+// what the last subject finds.
+func (w *world) killing(kills int) {
+	w.t.Helper()
+	answers := make(chan struct{}, 1)
+	driven := make(chan error, 1)
+	go func() {
+		driven <- w.driving(func() {
+			select {
+			case answers <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	w.ledger.Phase("during")
+	first := w.random.IntN(len(points))
+	for n := range kills {
+		o := orders{}
+		if n%2 == 0 { // at a named point; else behind some answers
+			o.Point, o.Hits = points[(first+n/2)%len(points)], int64(1+w.random.IntN(howMany(5, 200)))
+		}
+		began := time.Now()
+		w.ledger.OnAnswer(func() { w.recovered(began) })
+		p, err := w.spawn(o)
+		if err != nil { // on what it had to do again it killed itself
+			w.fault()
+			continue
+		}
+		after, done := 1+w.random.IntN(howMany(8, max(8, 2*w.feed.Count()/kills))), false
+		for after > 0 && !done {
+			select {
+			case <-answers:
+				after--
+			case err := <-p.ended:
+				p.ended <- err
+				done = true
+			case err := <-driven:
+				driven <- err
+				done = true
+			}
+		}
+		_ = p.cmd.Process.Kill() // it may have done so itself
+		_ = w.gone(p)
+		w.fault()
+	}
+	w.ledger.Phase("after")
+	w.start()
+	require.NoError(w.t, <-driven)
+	w.holds()
 }
 
 // 2. A disk that fails ends the process: at an fsync, at one fsync only, at a

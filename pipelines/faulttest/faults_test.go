@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/liaison-health/liaison/connectors/redis"
 	"github.com/liaison-health/liaison/pipelines/faulttest"
 )
 
@@ -12,6 +13,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(asChild); text != "" {
 		os.Exit(child(text))
 	}
+	redis.Quiet()
 	os.Exit(m.Run())
 }
 

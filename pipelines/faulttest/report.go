@@ -90,23 +90,43 @@ func ReadReport(r io.Reader) (runs []*Run, err error) {
 	}
 }
 
+// Summary is a report in one sentence, and its figures.
+func Summary(runs []*Run) string {
+	all, figures := sum(runs)
+	return fmt.Sprintf("%d messages acknowledged in %d runs with %d faults between them: %d lost, %d effects doubled, %d out of order; "+
+		"the longest from a fault's end to the next answer %s.\n\n",
+		all.Acked, len(runs), all.Faults, all.Lost, all.Doubled, all.Disordered, short(all.Recovery)) + figuresTable(figures)
+}
+
 // Markdown is a report for readers: a table of runs with their sum, and one of
 // figures.
 func Markdown(runs []*Run) string {
 	var b strings.Builder
 	b.WriteString("| fault | seed | load | faults | acked | lost | doubled | out of order | recovery | p99 before | during | after | memory |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
-	short := func(d time.Duration) string {
-		if d == 0 {
-			return ""
-		}
-		return d.Round(100 * time.Microsecond).String()
-	}
-	var all Run
-	var figures []Figure
 	for _, r := range runs {
 		fmt.Fprintf(&b, "| %s | %d | %s | %d | %d | %d | %d | %d | %s | %s | %s | %s | %d MiB |\n", r.Test, r.Seed, r.Load, r.Faults, r.Acked,
 			r.Lost, r.Doubled, r.Disordered, short(r.Recovery), short(r.Before), short(r.During), short(r.After), r.Memory>>20)
+	}
+	all, figures := sum(runs)
+	fmt.Fprintf(&b, "| all | | | %d | %d | %d | %d | %d | %s | | | | |\n", all.Faults, all.Acked, all.Lost, all.Doubled, all.Disordered, short(all.Recovery))
+	if len(figures) > 0 {
+		b.WriteString("\n" + figuresTable(figures))
+	}
+	return b.String()
+}
+
+// short writes a time to a tenth of a millisecond.
+func short(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.Round(100 * time.Microsecond).String()
+}
+
+// sum adds runs up, and gives all their figures.
+func sum(runs []*Run) (all Run, figures []Figure) {
+	for _, r := range runs {
 		all.Faults += r.Faults
 		all.Acked += r.Acked
 		all.Lost += r.Lost
@@ -115,11 +135,12 @@ func Markdown(runs []*Run) string {
 		all.Recovery = max(all.Recovery, r.Recovery)
 		figures = append(figures, r.Figures...)
 	}
-	fmt.Fprintf(&b, "| all | | | %d | %d | %d | %d | %d | %s | | | | |\n", all.Faults, all.Acked, all.Lost, all.Doubled, all.Disordered, short(all.Recovery))
-	if len(figures) == 0 {
-		return b.String()
-	}
-	b.WriteString("\n| figure | measured | wanted |\n|---|---|---|\n")
+	return all, figures
+}
+
+func figuresTable(figures []Figure) string {
+	var b strings.Builder
+	b.WriteString("| figure | measured | wanted |\n|---|---|---|\n")
 	for _, f := range figures {
 		missed := ""
 		if !f.Reached() {

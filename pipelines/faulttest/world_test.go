@@ -22,8 +22,10 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines/engine"
@@ -138,37 +140,52 @@ func alone(t *testing.T, size faulttest.Scale, test func(w *world)) {
 	}
 }
 
+// newWorld is a world of brokers and a Redis within the test.
 func newWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
 	t.Helper()
-	name, _, _ := strings.Cut(t.Name(), "/seed=")
-	t.Logf("again with: go test ./pipelines/faulttest -run '^%s$' -seed %d", name, seed)
-	w := &world{
-		t: t, name: strings.TrimPrefix(name, "Test"), seed: seed, random: rand.New(rand.NewPCG(seed, 99)), feed: faulttest.Generate(seed, size),
-		ledger: faulttest.NewLedger(), redis: miniredis.RunT(t), up: make(chan struct{}), began: time.Now(),
-	}
+	w := emptyWorld(t, seed, size)
+	w.redis = miniredis.RunT(t)
 	var err error
 	w.brokers, err = kfake.NewCluster(kfake.NumBrokers(3), kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 		return (&net.ListenConfig{}).Listen(context.Background(), network, "127.0.0.1:0")
 	}))
 	require.NoError(t, err)
+	w.plan.Kafka, w.plan.Redis = w.brokers.ListenAddrs()[0], w.redis.Addr()
 	t.Cleanup(w.brokers.Close)
+	w.stopped()
+	return w
+}
+
+// emptyWorld has neither brokers nor Redis yet.
+func emptyWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
+	t.Helper()
+	name, _, _ := strings.Cut(t.Name(), "/seed=")
+	t.Logf("again with: go test ./pipelines/faulttest -run '^%s$' -seed %d", name, seed)
+	w := &world{
+		t: t, name: strings.TrimPrefix(name, "Test"), seed: seed, random: rand.New(rand.NewPCG(seed, 99)), feed: faulttest.Generate(seed, size),
+		ledger: faulttest.NewLedger(), up: make(chan struct{}), began: time.Now(),
+	}
 	w.plan = plan{
-		Dir: "data", FS: vfs.NewCrashableMem(), Kafka: w.brokers.ListenAddrs()[0], Redis: w.redis.Addr(), Pause: time.Duration(howMany(1, 0)) * time.Millisecond,
+		Dir: "data", FS: vfs.NewCrashableMem(), Pause: time.Duration(howMany(1, 0)) * time.Millisecond,
 		Log:   slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Fatal: func(format string, args ...any) { t.Errorf("the store failed: "+format, args...); runtime.Goexit() },
 	}
-	t.Cleanup(func() {
+	return w
+}
+
+// stopped has the subject stopped at the test's end, before what it needs.
+func (w *world) stopped() {
+	w.t.Cleanup(func() {
 		w.mu.Lock()
 		s := w.subject
 		w.mu.Unlock()
 		if s != nil {
-			require.NoError(t, s.stop())
+			require.NoError(w.t, s.stop())
 		}
-		if t.Failed() && os.Getenv("LIAISON_TEST_LOG") != "" {
-			t.Log(w.logs.String())
+		if w.t.Failed() && os.Getenv("LIAISON_TEST_LOG") != "" {
+			w.t.Log(w.logs.String())
 		}
 	})
-	return w
 }
 
 // measured puts the data on the disk in the full form, whose figures are those
@@ -386,21 +403,41 @@ func (w *world) settle() {
 	require.Eventually(w.t, s.drained, patience(), 2*time.Millisecond, "not everything is published")
 }
 
+// stored counts the records on all topics, as the brokers tell where they end.
+func (w *world) stored(ctx context.Context, client *kgo.Client) (n int64) {
+	w.t.Helper()
+	request := kmsg.NewPtrListOffsetsRequest()
+	for _, name := range records.Topics() {
+		topic := kmsg.NewListOffsetsRequestTopic()
+		topic.Topic = name
+		for p := range int32(partitions) {
+			partition := kmsg.NewListOffsetsRequestTopicPartition()
+			partition.Partition, partition.Timestamp = p, -1
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		request.Topics = append(request.Topics, topic)
+	}
+	answer, err := request.RequestWith(ctx, client)
+	require.NoError(w.t, err)
+	for _, topic := range answer.Topics {
+		for _, p := range topic.Partitions {
+			require.NoError(w.t, kerr.ErrorForCode(p.ErrorCode))
+			n += p.Offset
+		}
+	}
+	return n
+}
+
 // sink reads every topic from its beginning to its end with a Kafka client that
 // is not ours.
 func (w *world) sink() []faulttest.Delivery {
 	w.t.Helper()
-	want := int64(0)
-	for _, topic := range records.Topics() {
-		for _, p := range w.brokers.PartitionInfos(topic) {
-			want += p.HighWatermark
-		}
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.brokers.ListenAddrs()...), kgo.ConsumeTopics(records.Topics()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.plan.Kafka), kgo.ConsumeTopics(records.Topics()...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
 	require.NoError(w.t, err)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience())
 	defer cancel()
+	want := w.stored(ctx, client)
 	var out []faulttest.Delivery
 	for int64(len(out)) < want {
 		fetches := client.PollFetches(ctx)
@@ -433,7 +470,10 @@ func (w *world) held() []faulttest.Held {
 // quiet looks for the canary where a patient's name must not be.
 func (w *world) quiet() (out []faulttest.Violation) {
 	w.t.Helper()
-	places := map[string]string{"log": w.logs.String(), "redis": w.redis.Dump()}
+	places := map[string]string{"log": w.logs.String()}
+	if w.redis != nil {
+		places["redis"] = w.redis.Dump()
+	}
 	families, err := w.subject.registry.Gather()
 	require.NoError(w.t, err)
 	places["metrics"] = fmt.Sprint(families)

@@ -19,6 +19,7 @@ func TestMistakes(t *testing.T) {
 		{"an unknown key deep down", "sources:\n  - name: a\n    mllp:\n      listen: \"127.0.0.1:1\"\n      colour: red\n", `5:7: unknown field "colour"`},
 		{"a key twice", "data: x\ndata: y\n", "2:1: "},
 		{"not YAML", "data: [x\n", "1:7: "},
+		{"hostile nesting", "data: " + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "\n", "1:71: nested more than 64 deep"},
 		{"text for a number", "kafka: {partitions: many}\n", "1:21: "},
 		{"no time span", "redis: {window: 7 days}\n", "1:17: "},
 		{"no size", "free_space: much\n", "1:13: "},

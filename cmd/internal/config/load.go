@@ -15,6 +15,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
@@ -63,7 +64,11 @@ func parse(file string, data []byte) (*Config, *check, error) {
 	c := Default()
 	c.file = file
 	c.Sources, c.Data = nil, ""
-	tree, err := parser.ParseBytes(data, 0)
+	tokens := lexer.Tokenize(string(data))
+	if at := nested(tokens); at != nil {
+		return nil, nil, &Error{File: file, Line: at.Line, Column: at.Column, Text: fmt.Sprintf("nested more than %d deep", mostNested)}
+	}
+	tree, err := parser.Parse(tokens, 0)
 	if err != nil {
 		return nil, nil, located(file, nil, err)
 	}
@@ -105,6 +110,26 @@ func (c *Config) Advice() []string {
 		}
 	}
 	return out
+}
+
+// mostNested is how many brackets of YAML may be open.
+const mostNested = 64
+
+// nested gives the place where too many brackets are open, nil where there is
+// none: the YAML parser takes a time that grows with the square of them.
+func nested(tokens token.Tokens) *token.Position {
+	open := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			if open++; open > mostNested {
+				return t.Position
+			}
+		case token.SequenceEndType, token.MappingEndType:
+			open--
+		}
+	}
+	return nil
 }
 
 // A valueError is a scalar that does not read as what it should be.
