@@ -216,7 +216,7 @@ func (w *world) gone(p *process) error {
 
 // onDisk puts the world's data on the real disk, for children.
 func (w *world) onDisk() {
-	w.plan.FS, w.plan.Dir = nil, w.t.TempDir()
+	w.plan.FS, w.plan.Dir = nil, w.dir
 }
 
 // 1. kill -9 at random moments under load and at every named point: what was

@@ -50,11 +50,13 @@ func TestDiskFull(t *testing.T) {
 		})
 		driven := make(chan error, 1)
 		go func() { driven <- w.driving(fill) }()
-		refused := func() bool { return w.ledger.Refused() > 0 }
-		require.Eventually(w.t, refused, patience(), time.Millisecond, "nothing was refused")
+		refused := func(n int) {
+			w.t.Helper()
+			require.Eventually(w.t, func() bool { return w.ledger.Refused() >= n*len(w.feed.Senders) }, patience(), time.Millisecond, "not enough was refused")
+		}
+		refused(4) // what was being taken is answered
 		acked := w.ledger.Acked()
-		before := w.ledger.Refused()
-		require.Eventually(w.t, func() bool { return w.ledger.Refused() > before+8 }, patience(), time.Millisecond)
+		refused(8)
 		require.Equal(w.t, acked, w.ledger.Acked(), "answered without room")
 		began := time.Now()
 		w.ledger.OnAnswer(func() { w.recovered(began) })

@@ -85,6 +85,7 @@ type world struct {
 	t       *testing.T
 	name    string
 	seed    uint64
+	dir     string // goes after the subject has stopped
 	random  *rand.Rand
 	feed    *faulttest.Feed
 	ledger  *faulttest.Ledger
@@ -163,7 +164,7 @@ func emptyWorld(t *testing.T, seed uint64, size faulttest.Scale) *world {
 	t.Logf("again with: go test ./pipelines/faulttest -run '^%s$' -seed %d", name, seed)
 	w := &world{
 		t: t, name: strings.TrimPrefix(name, "Test"), seed: seed, random: rand.New(rand.NewPCG(seed, 99)), feed: faulttest.Generate(seed, size),
-		ledger: faulttest.NewLedger(), up: make(chan struct{}), began: time.Now(),
+		ledger: faulttest.NewLedger(), dir: t.TempDir(), up: make(chan struct{}), began: time.Now(),
 	}
 	w.plan = plan{
 		Dir: "data", FS: vfs.NewCrashableMem(), Pause: time.Duration(howMany(1, 0)) * time.Millisecond,
