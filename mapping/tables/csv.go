@@ -9,8 +9,14 @@ import (
 )
 
 // csv reads an overlay of code tables: a line of headings, then a row a code.
+// Between the cells are commas, or semicolons, as spreadsheets write them where
+// the comma is the decimal mark.
 func (l *loader) csv(f Overlay) {
-	rows := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(f.Data, []byte("\ufeff"))))
+	data := bytes.TrimPrefix(f.Data, []byte("\ufeff"))
+	rows := csv.NewReader(bytes.NewReader(data))
+	if line, _, _ := bytes.Cut(data, []byte("\n")); bytes.ContainsRune(line, ';') && !bytes.ContainsRune(line, ',') {
+		rows.Comma = ';'
+	}
 	rows.FieldsPerRecord, rows.TrimLeadingSpace, rows.Comment = -1, true, '#'
 	head, err := rows.Read()
 	at := map[string]int{}

@@ -84,11 +84,14 @@ func TestUnknownCodes(t *testing.T) {
 // A site's code tables can be CSV: rows over a table, and tables of its own.
 func TestCSVOverlay(t *testing.T) {
 	csv := "table,code,to,system,display\nHospitalService,W7E,7-east,https://alder.example.org/fhir/CodeSystem/ward,\"Ward 7, East\"\nAdministrativeSex,WOMAN,female,,\n"
-	mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "alder.csv", Data: []byte(csv)})
-	require.NoError(t, err)
-	bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|ADT|ALDER|||20260310||ADT^A01|1|P|2.5.1\rEVN||20260310\rPID|1||1^^^ALDER||A^B|||woman\rPV1|1|I||||||||W7E\r"))
-	require.Contains(t, string(bundle), `"gender":"female"`)
-	require.Contains(t, string(bundle), `{"system":"https://alder.example.org/fhir/CodeSystem/ward","code":"7-east","display":"Ward 7, East"}`)
+	semicolons := "table;code;to;system;display\r\nHospitalService;W7E;7-east;https://alder.example.org/fhir/CodeSystem/ward;Ward 7, East\r\nAdministrativeSex;WOMAN;female;;\r\n"
+	for _, csv := range []string{csv, semicolons} {
+		mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "alder.csv", Data: []byte(csv)})
+		require.NoError(t, err)
+		bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|ADT|ALDER|||20260310||ADT^A01|1|P|2.5.1\rEVN||20260310\rPID|1||1^^^ALDER||A^B|||woman\rPV1|1|I||||||||W7E\r"))
+		require.Contains(t, string(bundle), `"gender":"female"`)
+		require.Contains(t, string(bundle), `{"system":"https://alder.example.org/fhir/CodeSystem/ward","code":"7-east","display":"Ward 7, East"}`)
+	}
 	for text, wrong := range map[string]string{
 		"code,to\nA,b\n":                         "site.csv:1",
 		"table,code,to\nHospitalService,A\n":     "site.csv:2",
@@ -102,7 +105,7 @@ func TestCSVOverlay(t *testing.T) {
 		_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.csv", Data: []byte(text)})
 		require.ErrorContains(t, err, wrong, text)
 	}
-	_, err = tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
+	_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
 	require.ErrorContains(t, err, `site.yaml:4: Patient.gender cannot be "weiblich"`)
 	_, err = tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> sex\n  PID-7 -> birthdate\nadd PV1 to Encounter: |\n  PV1-2 -> klass\noff NK1 to Patient: |\n  -> nothing\n")})
 	require.Regexp(t, `(?s)^site.yaml:2: .*site.yaml:3: .*site.yaml:5: .*site.yaml:7: `, err.Error(), "in the order of the file")
