@@ -37,7 +37,7 @@ func TestMemoryWhileKafkaIsAway(t *testing.T) {
 			"OBR|1|P%[1]d^CPOE|F%[1]d^LAB|11526-1^Pathology study^LN|||20260310110000-0400|||||||||||||||20260310115900-0400||PAT|F\r"+
 			"OBX|1|ED|11526-1^Pathology study^LN||LAB^application^pdf^Base64^%[2]s||||||F\r", n, scan))
 	}
-	require.Eventually(t, func() bool { tail, done, _, _ := h.engine.Progress(); return tail == done }, 2*patience, time.Millisecond)
+	require.Eventually(t, func() bool { tail, done, _, _ := h.engine.Progress(); return tail == done }, 6*patience, 10*time.Millisecond) // 75 MB to a disk that may be slow
 	_, _, events, published := h.engine.Progress()
 	require.GreaterOrEqual(t, events-published, uint64(messages))
 	after := heldMemory()
