@@ -405,6 +405,7 @@ func (w *world) settle() {
 }
 
 // stored counts the records on all topics, as the brokers tell where they end.
+// The subject makes the topics when it has started.
 func (w *world) stored(ctx context.Context, client *kgo.Client) (n int64) {
 	w.t.Helper()
 	request := kmsg.NewPtrListOffsetsRequest()
@@ -418,14 +419,23 @@ func (w *world) stored(ctx context.Context, client *kgo.Client) (n int64) {
 		}
 		request.Topics = append(request.Topics, topic)
 	}
-	answer, err := request.RequestWith(ctx, client)
-	require.NoError(w.t, err)
-	for _, topic := range answer.Topics {
-		for _, p := range topic.Partitions {
-			require.NoError(w.t, kerr.ErrorForCode(p.ErrorCode))
-			n += p.Offset
+	var failed error
+	require.Eventually(w.t, func() bool {
+		n, failed = 0, nil
+		answer, err := request.RequestWith(ctx, client)
+		if err != nil {
+			failed = err
+			return true
 		}
-	}
+		for _, topic := range answer.Topics {
+			for _, p := range topic.Partitions {
+				failed = errors.Join(failed, kerr.ErrorForCode(p.ErrorCode))
+				n += p.Offset
+			}
+		}
+		return !errors.Is(failed, kerr.UnknownTopicOrPartition)
+	}, patience(), 5*time.Millisecond, "there are not all topics")
+	require.NoError(w.t, failed)
 	return n
 }
 
