@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -247,19 +248,33 @@ func TestBrokerAway(t *testing.T) {
 	start()
 	feedDay(t, a, messages[2*third:])
 	sameRecords(t, want, settledOn(t, a))
+	held := heldPartitions(t, address)
+	require.Greater(t, held, 3)
 	stop()
 
 	broker.Close()
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "log"))) // the same cluster, without its log
 	start()
 	a, stop = servingWith(t, cfg, slog.New(slog.DiscardHandler), &app.Seams{Clock: clock})
-	require.Eventually(t, func() bool { // each partition that had events counts
-		losses := metricOf(t, a, "liaison_log_losses_total")
-		return losses != "" && losses != "0"
-	}, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return metricOf(t, a, "liaison_log_losses_total") == strconv.Itoa(held) }, 20*time.Second, 5*time.Millisecond, "each partition that had events is a loss")
 	sameRecords(t, want, settledOn(t, a))
+	require.Equal(t, strconv.Itoa(held), metricOf(t, a, "liaison_log_losses_total"), "and each once")
 	stop()
 	broker.Close()
+}
+
+// heldPartitions counts the partitions that hold records.
+func heldPartitions(t *testing.T, broker string) int {
+	t.Helper()
+	consumer, err := newConsumer(config.Default(), []string{broker})
+	require.NoError(t, err)
+	defer consumer.Close()
+	held := map[string]bool{}
+	require.NoError(t, consumer.Read(t.Context(), true, time.Second, func(r *kafka.Record) error {
+		held[fmt.Sprintf("%s/%d", r.Topic, r.Partition)] = true
+		return nil
+	}))
+	return len(held)
 }
 
 // metricOf is the first value of a metric, as the operator reads it.
