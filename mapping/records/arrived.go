@@ -1,8 +1,6 @@
 package records
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -85,15 +83,7 @@ func (f *fold) chooseAgain(names []string) error {
 }
 
 func (f *fold) facts(name string) ([]arrivalFact, error) {
-	data, err := f.get(factKey(name))
-	if err != nil || data == nil {
-		return nil, err
-	}
-	var out []arrivalFact
-	if err := json.Unmarshal(data, &out); err != nil {
-		return nil, fmt.Errorf("read arrivals: %w", err)
-	}
-	return out, nil
+	return listed[arrivalFact](f, factKey(name))
 }
 
 // arrival keeps what a registration implies, and tells the appointment of its

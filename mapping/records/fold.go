@@ -2,6 +2,7 @@ package records
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -202,6 +203,18 @@ func (f *fold) get(key []byte) ([]byte, error) {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
 	return v, nil
+}
+
+// listed reads a list that is kept under a key; nil where there is none.
+func listed[T any](f *fold, key []byte) (out []T, err error) {
+	data, err := f.get(key)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("read a list of the state: %w", err)
+	}
+	return out, nil
 }
 
 func (f *fold) put(key, value []byte) {

@@ -32,6 +32,32 @@ func newWorldWith(t require.TestingT, check *recordstest.Checker) *world {
 	return &world{t: t, folder: records.NewFolder(2, 0), state: records.Memory{}, check: check}
 }
 
+// inAnyOrder folds the messages as they were sent, and in another order, behind
+// the first, and wants these appointments in the same states.
+func inAnyOrder(t *rapid.T, check *recordstest.Checker, first func() *records.Change, messages []func() *records.Change, appointments ...string) {
+	states := func(order []int) (out []string) {
+		w := newWorldWith(t, check)
+		if first != nil {
+			w.fold(first())
+		}
+		for _, i := range order {
+			w.fold(messages[i]())
+		}
+		w.holds()
+		for _, id := range appointments {
+			if r := w.lastOf(records.Appointment, id); r != nil {
+				out = append(out, id+" "+r.State)
+			}
+		}
+		return out
+	}
+	var sent []int
+	for i := range messages {
+		sent = append(sent, i)
+	}
+	require.Equal(t, states(sent), states(rapid.Permutation(sent).Draw(t, "order")))
+}
+
 // fold folds a change to its end. Every record is as the schema has it, and no
 // change makes two versions of one.
 func (w *world) fold(c *records.Change) []*records.Record {

@@ -1,7 +1,6 @@
 package records
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,15 +65,7 @@ func (f *fold) discontinue() error {
 }
 
 func (f *fold) endings(series string) ([]ending, error) {
-	data, err := f.get(endingKey(series))
-	if err != nil || data == nil {
-		return nil, err
-	}
-	var out []ending
-	if err := json.Unmarshal(data, &out); err != nil {
-		return nil, fmt.Errorf("read series: %w", err)
-	}
-	return out, nil
+	return listed[ending](f, endingKey(series))
 }
 
 // mostEndings is how many discontinuations of a series are kept, the newest.
