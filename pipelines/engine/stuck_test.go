@@ -84,13 +84,19 @@ func (l *log) has(want map[string][]string, but pipelines.TopicPartition) bool {
 
 var slow = pipelines.TopicPartition{Topic: "liaison.flow", Partition: 1}
 
+// impatient is a house that does not wait for a partition that is stuck.
+func impatient(t *testing.T) *house {
+	h := newHouse(t)
+	h.cfg.Patience = 20 * time.Millisecond
+	return h
+}
+
 // While one partition does not answer the others, of its topic too, get all
 // that is theirs, however much comes. What it does not have stays, its messages
 // are pending and no others, and the metrics name its topic. When it answers it
 // gets its own, once and in order.
 func TestStuckPartition(t *testing.T) {
-	h := newHouse(t)
-	h.cfg.Patience = 20 * time.Millisecond
+	h := impatient(t)
 	h.open().run()
 	h.admissions(0, 10)
 	h.drained()
@@ -184,8 +190,7 @@ func TestPartitionComesAndGoes(t *testing.T) {
 // At a start the partition that does not tell where its log ends is waited
 // for, and the others are not held.
 func TestStuckAtStart(t *testing.T) {
-	h := newHouse(t)
-	h.cfg.Patience = 20 * time.Millisecond
+	h := impatient(t)
 	h.open().run()
 	h.admissions(0, 20)
 	h.drained()
@@ -208,8 +213,7 @@ func TestStuckAtStart(t *testing.T) {
 // A partition that loses its tail while another is stuck gets its events
 // again, and no other partition does.
 func TestLostTailBesideStuck(t *testing.T) {
-	h := newHouse(t)
-	h.cfg.Patience = 20 * time.Millisecond
+	h := impatient(t)
 	h.open().run()
 	again := h.log.hang(slow)
 	defer again()
@@ -281,8 +285,7 @@ func TestPowerCutBesideStuck(t *testing.T) {
 
 // A cluster that does not have a topic holds up that topic only.
 func TestTopicIsMissing(t *testing.T) {
-	h := newHouse(t)
-	h.cfg.Patience = 20 * time.Millisecond
+	h := impatient(t)
 	h.log.missing = "liaison.flow"
 	h.open().run()
 	h.admissions(0, 30)
