@@ -422,15 +422,14 @@ func (w *world) stored(ctx context.Context, client *kgo.Client) (n int64) {
 	var failed error
 	require.Eventually(w.t, func() bool {
 		n, failed = 0, nil
-		answer, err := request.RequestWith(ctx, client)
-		if err != nil {
-			failed = err
-			return true
-		}
-		for _, topic := range answer.Topics {
-			for _, p := range topic.Partitions {
-				failed = errors.Join(failed, kerr.ErrorForCode(p.ErrorCode))
-				n += p.Offset
+		var answer *kmsg.ListOffsetsResponse
+		answer, failed = request.RequestWith(ctx, client)
+		if failed == nil {
+			for _, topic := range answer.Topics {
+				for _, p := range topic.Partitions {
+					failed = errors.Join(failed, kerr.ErrorForCode(p.ErrorCode))
+					n += p.Offset
+				}
 			}
 		}
 		return !errors.Is(failed, kerr.UnknownTopicOrPartition)
