@@ -214,7 +214,7 @@ func (v Value) Detached() Value {
 }
 
 // Moved gives the part of to that v was of from, where both have the same
-// bytes and depth. v and from may be detached.
+// bytes, and the same depth or no separators. v and from may be detached.
 func (v Value) Moved(from, to Value) Value {
 	v.m = to.m
 	v.start += to.start - from.start

@@ -295,7 +295,6 @@ func (p *condParser) made() (cond, error) {
 	if open != "(" || closing != ")" {
 		return nil, fmt.Errorf("expected made(ELEMENT)")
 	}
-	p.impure = true
 	return func(f *frame) bool { return full(f.base.Get(name)) }, nil
 }
 

@@ -219,7 +219,10 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	st := &c.steps[len(c.steps)-1]
 	raw := v.Raw()
 	pure := c.sub.pure && len(raw) <= longestRaw && len(raw) > 0 && r.trace == nil
-	k := partKey{section: c.sub, vocabulary: c.table, scope: r.scope, depth: uint8(v.Depth())}
+	k := partKey{section: c.sub, vocabulary: c.table, scope: r.scope}
+	if !v.IsLeaf() { // what has no separators reads alike at every depth
+		k.depth = uint8(v.Depth())
+	}
 	if k.vocabulary == nil {
 		k.vocabulary = f.vocabulary
 	}
@@ -254,7 +257,7 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	warnings, defaulted := len(r.report.Warnings), len(r.report.Defaulted)
 	r.once(c, f, to, v)
 	r.recordings = r.recordings[:len(r.recordings)-1]
-	if rec.spoilt || r.bad != nil || len(to.deletes) > 0 || len(to.done) != 1 || len(r.report.Warnings) != warnings || len(r.report.Defaulted) != defaulted {
+	if rec.spoilt || r.lacks(to) || r.bad != nil || len(to.deletes) > 0 || len(to.done) != 1 || len(r.report.Warnings) != warnings || len(r.report.Defaulted) != defaulted {
 		return to
 	}
 	made := &part{typ: to.typ, id: id, ref: to.typ + "/" + id, node: to.node.Clone(), value: v.Detached(), inner: rec.inner}
@@ -268,6 +271,19 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	made.node.Freeze()
 	r.mapper.parts.put(k, made)
 	return to
+}
+
+// lacks says whether defaults.yaml has something to give to a resource, if it
+// stays as it is.
+func (r *run) lacks(e *entry) bool {
+	s := r.mapper.defaults[e.typ]
+	if s == nil {
+		return false
+	}
+	f := r.frame()
+	defer r.free(f)
+	*f = frame{run: r, segment: r.msg.Segment(0), self: e, base: e.node}
+	return slices.ContainsFunc(s.rules, func(c crule) bool { return !c.present(f) && (c.cond == nil || c.cond(f)) })
 }
 
 // reuse puts a part into the message, unless the message has the resource in
@@ -340,7 +356,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		return true
 	}
 	under[s] = true
-	if l.m.defaults[s.target] != nil || s.rest || len(s.warnings) > 0 {
+	if s.rest || len(s.warnings) > 0 || !l.pureDefaults(l.m.defaults[s.target]) {
 		return false
 	}
 	for _, k := range s.keys {
@@ -364,6 +380,12 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		}
 	}
 	return true
+}
+
+// pureDefaults says whether it depends on the resource alone what defaults.yaml
+// gives it.
+func (l *loader) pureDefaults(s *section) bool {
+	return s == nil || !slices.ContainsFunc(s.rules, func(c crule) bool { return c.isRef || c.condImpure || !pureExpr(&c.source) })
 }
 
 func (l *loader) pureRule(c *crule, under map[*section]bool) bool {
