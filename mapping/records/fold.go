@@ -16,7 +16,7 @@ type Folder struct {
 	chunk      int
 	limit      int
 	young, old map[string]*state
-	scratch    []byte
+	texts      []byte   // the JSON of the fold under way
 	state      []byte   // of a record, to encode in
 	free       [][]byte // payloads that were given back
 	own        Change   // a copy of the change under way, and its items
@@ -85,6 +85,7 @@ func (f *Folder) buffer(size int) []byte {
 const (
 	mostStates   = 1024     // of a generation
 	longestState = 64 << 10 // bytes of a state that is remembered
+	longestTexts = 1 << 20  // bytes that are kept to write the next fold's JSON into
 )
 
 // remembered gives the state of these bytes where it is known.
@@ -154,6 +155,9 @@ func (f *Folder) fold(v View, c *Change) *fold {
 		Folder: f, view: v, c: c, out: &Effects{Writes: m.writes}, written: m.written, nodes: m.nodes, states: m.states, changes: m.changes,
 	}
 	m.writes = nil
+	if f.texts = f.texts[:0]; cap(f.texts) > longestTexts {
+		f.texts = nil
+	}
 	return run
 }
 
@@ -178,13 +182,14 @@ func (f *fold) text(r *resource) []byte {
 	return r.json
 }
 
-// json writes a value into memory of its size.
+// json writes a value; the text is good until the next fold.
 func (f *fold) json(n *fhir.Node) []byte {
 	if n.Frozen() {
 		return n.JSON()
 	}
-	f.scratch = n.AppendJSON(f.scratch[:0])
-	return bytes.Clone(f.scratch)
+	at := len(f.texts)
+	f.texts = n.AppendJSON(f.texts) // when it moves, what has been written stays where it is
+	return f.texts[at:len(f.texts):len(f.texts)]
 }
 
 func (r *resource) refers() []string {

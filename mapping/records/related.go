@@ -260,7 +260,7 @@ func (f *fold) hold() error {
 			continue
 		}
 		if holder != nil && KindOf(r.node.ResourceType()) == "" {
-			f.put(key, next)
+			f.put(key, bytes.Clone(next))
 			if f.sought(r.node.ResourceType()) {
 				f.index(r.node, nil, Key{})
 			}
@@ -271,7 +271,7 @@ func (f *fold) hold() error {
 			return err
 		}
 		if record := len(old) > 0 && old[0] == 0; !record && string(old) != string(next) {
-			f.put(key, next)
+			f.put(key, bytes.Clone(next))
 			if f.sought(r.node.ResourceType()) {
 				f.index(r.node, nil, Key{})
 			}

@@ -270,21 +270,27 @@ func (s *sender) encode(dst []byte) []byte {
 	dst = fhir.AppendQuoted(dst, s.name)
 	dst = append(dst, ',')
 	dst = fhir.AppendQuoted(dst, s.last)
-	var group []byte
 	for i, at := range s.at {
 		if i == 0 || at.order != s.at[i-1].order {
 			if i > 0 {
-				dst = fhir.AppendQuoted(append(dst, ','), string(group))
+				dst = append(dst, '"')
 			}
-			group = append(group[:0], at.order...)
+			dst = appendUnquoted(append(dst, ',', '"'), at.order)
 		}
-		group = append(group, '\t')
-		group = append(group, strings.ReplaceAll(at.element, "\t", " ")...)
+		dst = appendUnquoted(append(dst, '\\', 't'), strings.ReplaceAll(at.element, "\t", " "))
 	}
 	if len(s.at) > 0 {
-		dst = fhir.AppendQuoted(append(dst, ','), string(group))
+		dst = append(dst, '"')
 	}
 	return append(dst, ']')
+}
+
+// appendUnquoted appends a part of a JSON string.
+func appendUnquoted(dst []byte, text string) []byte {
+	at := len(dst)
+	dst = fhir.AppendQuoted(dst, text)
+	copy(dst[at:], dst[at+1:])
+	return dst[:len(dst)-2]
 }
 
 // sender gives the stamps of a sender, made when they are not there.

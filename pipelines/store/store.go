@@ -371,7 +371,7 @@ func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.batch()} }
 
 // batch takes a Pebble batch, with the memory of one that was closed.
 func (s *Store) batch() *pebble.Batch {
-	return s.db.NewBatch(pebble.WithInitialSizeBytes(max(64<<10, int(s.typical.Load()))), pebble.WithMaxRetainedSizeBytes(2<<20))
+	return s.db.NewBatch(pebble.WithInitialSizeBytes(max(64<<10, int(s.typical.Load()))), pebble.WithMaxRetainedSizeBytes(4<<20))
 }
 
 // under gives a key in a space; it is good until the next.
