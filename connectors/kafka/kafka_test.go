@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,4 +303,46 @@ func TestLimitRaised(t *testing.T) {
 	client.Transport.(*kafkago.Transport).CloseIdleConnections()
 	_, err = p.Publish(t.Context(), topic, 0, large)
 	require.NoError(t, err, "the limit was raised, as the error asks")
+}
+
+// A topic that the cluster does not make is missing alone, and is asked for
+// again.
+func TestTopicThatIsNotMade(t *testing.T) {
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(brokers.Close)
+	const claims = "liaison.claims"
+	var allowed atomic.Bool
+	brokers.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		brokers.KeepControl()
+		if request := r.(*kmsg.CreateTopicsRequest); !allowed.Load() {
+			request.Topics = slices.DeleteFunc(request.Topics, func(t kmsg.CreateTopicsRequestTopic) bool { return t.Topic == claims })
+		}
+		return nil, nil, false
+	})
+	p, err := kafka.NewPublisher(kafka.Config{
+		Brokers: []string{brokers.ListenAddrs()[0]}, RetryMin: time.Millisecond, RetryMax: 2 * time.Millisecond,
+		Topics: []kafka.Topic{{Name: claims, Partitions: 2, MaxMessageBytes: 1 << 20}, {Name: "liaison.flow", Partitions: 3, MaxMessageBytes: 1 << 20}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	_, topics, err := p.Topics(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]int32{"liaison.flow": 3}, topics)
+	_, err = p.Publish(t.Context(), "liaison.flow", 1, events(0, 5))
+	require.NoError(t, err)
+	_, err = p.Publish(t.Context(), claims, 1, events(0, 5))
+	var refused *kafka.Refused
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, claims, refused.Topic)
+	_, err = p.Ensure(t.Context())
+	require.ErrorAs(t, err, &refused)
+	allowed.Store(true)
+	_, topics, err = p.Topics(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]int32{"liaison.flow": 3, claims: 2}, topics)
+	_, err = p.Ensure(t.Context())
+	require.NoError(t, err)
+	_, err = p.Publish(t.Context(), claims, 1, events(0, 5))
+	require.NoError(t, err)
 }

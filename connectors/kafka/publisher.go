@@ -2,7 +2,10 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +28,7 @@ type Publisher struct {
 	mu         sync.Mutex
 	closed     bool
 	topics     map[string]topicState // nil until the topics were looked at
+	refused    map[string]error      // the topics that the cluster does not have
 	deviations []Deviation
 	lanes      map[pipelines.TopicPartition]*lane
 }
@@ -53,25 +57,28 @@ func NewPublisher(cfg Config) (*Publisher, error) {
 
 // Ensure creates the configured topics where they are missing, waits until
 // they can be written, and reports where existing ones differ from the
-// configuration. Every other method does the same first if nobody has.
+// configuration. Every other method does the same first if nobody has. Topics
+// that the cluster refuses are the error, a *Refused for each; the others can be
+// used.
 func (p *Publisher) Ensure(ctx context.Context) ([]Deviation, error) {
-	if _, err := p.ready(ctx); err != nil {
+	if _, err := p.ready(ctx, true); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.deviations, nil
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(p.refused)) {
+		errs = append(errs, p.refused[name])
+	}
+	return p.deviations, errors.Join(errs...)
 }
 
-func (p *Publisher) ready(ctx context.Context) (map[string]topicState, error) {
-	p.mu.Lock()
-	topics, closed := p.topics, p.closed
-	p.mu.Unlock()
-	if closed {
-		return nil, errClosed
-	}
-	if topics != nil {
-		return topics, nil
+// ready gives the topics that the cluster has. Those that it refused are asked
+// for again on demand.
+func (p *Publisher) ready(ctx context.Context, again bool) (map[string]topicState, error) {
+	missing, topics, err := p.missing(again)
+	if err != nil || len(missing) == 0 {
+		return topics, err
 	}
 	select {
 	case <-p.setup:
@@ -79,20 +86,43 @@ func (p *Publisher) ready(ctx context.Context) (map[string]topicState, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("kafka: wait for the topics: %w", context.Cause(ctx))
 	}
-	p.mu.Lock()
-	topics = p.topics
-	p.mu.Unlock()
-	if topics != nil {
-		return topics, nil
+	if missing, topics, err = p.missing(again); err != nil || len(missing) == 0 {
+		return topics, err
 	}
-	topics, deviations, err := p.client.ensureTopics(ctx, p.cfg.Topics)
+	found, err := p.client.ensureTopics(ctx, missing)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: prepare the topics: %w", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.topics, p.deviations = topics, deviations
+	topics = maps.Clone(p.topics)
+	if topics == nil {
+		topics = map[string]topicState{}
+	}
+	maps.Copy(topics, found.states)
+	p.topics, p.refused, p.deviations = topics, found.refused, append(p.deviations, found.deviations...)
 	return topics, nil
+}
+
+// missing are the topics to look for, and those that are there.
+func (p *Publisher) missing(again bool) ([]Topic, map[string]topicState, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, nil, errClosed
+	case p.topics == nil:
+		return p.cfg.Topics, map[string]topicState{}, nil
+	case !again || len(p.refused) == 0:
+		return nil, p.topics, nil
+	}
+	var out []Topic
+	for _, t := range p.cfg.Topics {
+		if p.refused[t.Name] != nil {
+			out = append(out, t)
+		}
+	}
+	return out, p.topics, nil
 }
 
 // Publish appends the events in order to the partition and returns the offset
@@ -111,12 +141,18 @@ func (p *Publisher) Publish(ctx context.Context, topic string, partition int32, 
 
 // partition is the state of the topic that has the partition.
 func (p *Publisher) partition(ctx context.Context, topic string, partition int32) (topicState, error) {
-	topics, err := p.ready(ctx)
+	topics, err := p.ready(ctx, false)
 	if err != nil {
 		return topicState{}, err
 	}
 	state, ok := topics[topic]
 	if !ok {
+		p.mu.Lock()
+		err := p.refused[topic]
+		p.mu.Unlock()
+		if err != nil {
+			return topicState{}, err
+		}
 		return topicState{}, &Refused{Topic: topic, Partition: partition, Doing: "an event", Err: errUnlisted}
 	}
 	if partition < 0 || partition >= state.partitions {
@@ -140,9 +176,10 @@ func (p *Publisher) lane(topic string, partition int32, limit int) *lane {
 }
 
 // Topics returns the cluster's id and how many partitions each configured
-// topic has on it.
+// topic has on it. One that the cluster refused is asked for again, and is not
+// among them while it is refused.
 func (p *Publisher) Topics(ctx context.Context) (string, map[string]int32, error) {
-	topics, err := p.ready(ctx)
+	topics, err := p.ready(ctx, true)
 	if err != nil {
 		return "", nil, err
 	}
@@ -180,7 +217,7 @@ func (p *Publisher) LogEnd(ctx context.Context, topic string, partition int32) (
 // kept) up to the end of the log as of now to fn, in order, and returns
 // fn's error if it has one.
 func (p *Publisher) ReadFrom(ctx context.Context, topic string, partition int32, from int64, fn func(offset int64, event pipelines.OutboxEvent) error) error {
-	if _, err := p.ready(ctx); err != nil {
+	if _, err := p.ready(ctx, false); err != nil {
 		return err
 	}
 	ends, err := p.client.offsets(ctx, topic, []int32{partition}, kafkago.LastOffset, p.retried(topic, partition))

@@ -39,32 +39,44 @@ type topicState struct {
 	limit      int
 }
 
-// ensureTopics creates what is missing and looks at what is there.
-func (c *client) ensureTopics(ctx context.Context, topics []Topic) (map[string]topicState, []Deviation, error) {
+// prepared is what the cluster has of the topics.
+type prepared struct {
+	states     map[string]topicState
+	deviations []Deviation
+	refused    map[string]error // topics that can be neither made nor found, and why
+}
+
+// ensureTopics creates what is missing and looks at what is there. A topic that
+// the cluster refuses is none of the others' business.
+func (c *client) ensureTopics(ctx context.Context, topics []Topic) (*prepared, error) {
+	out := &prepared{states: map[string]topicState{}, refused: map[string]error{}}
 	if len(topics) == 0 {
-		return map[string]topicState{}, nil, nil
+		return out, nil
 	}
-	if err := c.createTopics(ctx, topics); err != nil {
-		return nil, nil, err
+	if err := c.createTopics(ctx, topics, out); err != nil {
+		return nil, err
 	}
-	states := make(map[string]topicState, len(topics))
-	var deviations []Deviation
-	counts, err := c.partitionCounts(ctx, topics)
+	counts, err := c.partitionCounts(ctx, topics, out)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	var there []Topic
 	for _, t := range topics {
-		states[t.Name] = topicState{partitions: counts[t.Name], limit: t.MaxMessageBytes}
+		if out.refused[t.Name] != nil {
+			continue
+		}
+		there = append(there, t)
+		out.states[t.Name] = topicState{partitions: counts[t.Name], limit: t.MaxMessageBytes}
 		if counts[t.Name] != t.Partitions {
-			deviations = append(deviations, Deviation{t.Name, "partitions", strconv.Itoa(int(t.Partitions)), strconv.Itoa(int(counts[t.Name]))})
+			out.deviations = append(out.deviations, Deviation{t.Name, "partitions", strconv.Itoa(int(t.Partitions)), strconv.Itoa(int(counts[t.Name]))})
 		}
 	}
-	deviations = append(deviations, c.compareSettings(ctx, topics, states)...)
-	return states, deviations, nil
+	out.deviations = append(out.deviations, c.compareSettings(ctx, there, out.states)...)
+	return out, nil
 }
 
 // createTopics asks for every topic; one that exists already is as good.
-func (c *client) createTopics(ctx context.Context, topics []Topic) error {
+func (c *client) createTopics(ctx context.Context, topics []Topic, out *prepared) error {
 	request := &kafkago.CreateTopicsRequest{}
 	for _, t := range topics {
 		replication := t.Replication
@@ -80,6 +92,8 @@ func (c *client) createTopics(ctx context.Context, topics []Topic) error {
 		if err != nil {
 			return err
 		}
+		clear(out.refused)
+		var again error
 		for name, err := range response.Errors {
 			switch {
 			case err == nil || hasCode(err, kafkago.TopicAlreadyExists):
@@ -87,12 +101,12 @@ func (c *client) createTopics(ctx context.Context, topics []Topic) error {
 				// Not allowed to create, perhaps allowed to write: whether the
 				// topic is there shows in the next step.
 			case retriable(err):
-				return err
+				again = err
 			default:
-				return &Refused{Topic: name, Partition: -1, Doing: "to create the topic", Err: err}
+				out.refused[name] = &Refused{Topic: name, Partition: -1, Doing: "to create the topic", Err: err}
 			}
 		}
-		return nil
+		return again
 	})
 }
 
@@ -116,32 +130,43 @@ func (t Topic) settings() []kafkago.ConfigEntry {
 	return entries
 }
 
-// partitionCounts waits until every topic has partitions with leaders. A
-// topic that is neither there nor ours to create is refused.
-func (c *client) partitionCounts(ctx context.Context, topics []Topic) (map[string]int32, error) {
-	names := make([]string, len(topics))
-	for i, t := range topics {
-		names[i] = t.Name
-	}
+// mostLooks is how often a topic is looked for that the others do not wait for
+// any longer.
+const mostLooks = 10
+
+// partitionCounts waits until the topics have partitions with leaders. One that
+// is neither there nor ours to create, or that has no leader for long, is
+// refused.
+func (c *client) partitionCounts(ctx context.Context, topics []Topic, out *prepared) (map[string]int32, error) {
 	counts := map[string]int32{}
-	missing := 0
+	looks := 0
 	err := c.retry(ctx, nil, func(ctx context.Context) error {
+		var names []string
+		for _, t := range topics {
+			if _, found := counts[t.Name]; !found && out.refused[t.Name] == nil {
+				names = append(names, t.Name)
+			}
+		}
+		if len(names) == 0 {
+			return nil
+		}
 		metadata, err := c.kafka.Metadata(ctx, &kafkago.MetadataRequest{Topics: names})
 		if err != nil {
 			return err
 		}
+		looks++
+		var again error
 		for _, t := range metadata.Topics {
-			if hasCode(t.Error, kafkago.UnknownTopicOrPartition) {
-				if missing++; missing > 20*len(topics) {
-					return &Refused{Topic: t.Name, Partition: -1, Doing: "to create the topic and does not have it", Err: t.Error}
-				}
+			switch {
+			case t.Error == nil:
+				counts[t.Name] = int32(len(t.Partitions))
+			case retriable(t.Error) && looks < mostLooks:
+				again = t.Error
+			default:
+				out.refused[t.Name] = &Refused{Topic: t.Name, Partition: -1, Doing: "to create the topic and does not have it", Err: t.Error}
 			}
-			if t.Error != nil {
-				return t.Error
-			}
-			counts[t.Name] = int32(len(t.Partitions))
 		}
-		return nil
+		return again
 	})
 	return counts, err
 }

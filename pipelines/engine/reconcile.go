@@ -141,6 +141,7 @@ type standing struct {
 	end     int64    // of its log
 	sent    uint64   // its events up to this one are there
 	on      []uint64 // the events that were not known to be there
+	new     bool     // the cluster has the topic now
 	short   bool     // it has lost events
 	lost    int      // how many it may have lost
 }
@@ -161,9 +162,13 @@ func (p *publishing) take(part *partition, f *standing) {
 func (p *publishing) compare(ctx context.Context, part *partition, partitions int, cluster string, have int64, known bool) (*standing, error) {
 	f := &standing{cluster: cluster, sent: part.sent}
 	var err error
-	if part.short { // perhaps all is another's
-		if f.cluster, _, err = p.publisher.Topics(ctx); err != nil {
+	if part.short || part.Partition < 0 { // perhaps all is another's, or the topic has come
+		var topics map[string]int32
+		if f.cluster, topics, err = p.publisher.Topics(ctx); err != nil {
 			return nil, err //nolint:wrapcheck // it says what it is
+		}
+		if f.new = part.Partition < 0 && topics[part.Topic] > 0; f.new {
+			return f, nil
 		}
 	}
 	if f.end, err = p.publisher.LogEnd(ctx, part.Topic, part.Partition); err != nil {

@@ -118,7 +118,7 @@ func (p *publishing) heard(ctx context.Context, r result) error {
 		return nil
 	}
 	switch {
-	case r.found != nil && r.found.cluster != p.offsets.Cluster:
+	case r.found != nil && (r.found.new || r.found.cluster != p.offsets.Cluster):
 		return p.beginAgain(ctx)
 	case r.found != nil:
 		for _, n := range r.found.on {

@@ -283,21 +283,35 @@ func TestPowerCutBesideStuck(t *testing.T) {
 	}
 }
 
-// A cluster that does not have a topic holds up that topic only.
+// A cluster that does not have a topic holds up that topic only, until it has it:
+// while the engine runs or before it starts again.
 func TestTopicIsMissing(t *testing.T) {
-	h := impatient(t)
-	h.log.missing = "liaison.flow"
-	h.open().run()
-	h.admissions(0, 30)
-	require.Eventually(t, func() bool { return h.metric("liaison_topic_stuck", "liaison.flow") == 1 }, patience, time.Millisecond)
-	h.passed()
-	require.Len(t, h.log.ids("liaison.identity"), 30)
-	h.stop()
-	h.log.missing = ""
-	h.open().run().drained()
-	require.Len(t, h.log.ids("liaison.flow"), 30)
-	require.Len(t, once(h.log.all()), len(h.log.all()), "nothing twice")
-	h.log.inOrder(t)
+	for name, restart := range map[string]bool{"it comes": false, "it is there after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			h := impatient(t)
+			h.log.missing = "liaison.flow"
+			h.open().run()
+			h.admissions(0, 30)
+			require.Eventually(t, func() bool { return h.metric("liaison_topic_stuck", "liaison.flow") == 1 }, patience, time.Millisecond)
+			h.passed()
+			require.Len(t, h.log.ids("liaison.identity"), 30)
+			if restart {
+				h.stop()
+			}
+			h.log.mu.Lock()
+			h.log.missing = ""
+			h.log.mu.Unlock()
+			if restart {
+				h.open().run()
+			}
+			h.admissions(30, 10)
+			h.drained()
+			require.Len(t, h.log.ids("liaison.flow"), 40)
+			require.Len(t, once(h.log.all()), len(h.log.all()), "nothing twice")
+			h.log.inOrder(t)
+			require.Empty(t, h.engine.Stuck())
+		})
+	}
 }
 
 var errMissing = errors.New("there is no such topic")
