@@ -77,7 +77,7 @@ func (k *keyRule) value(f *frame) records.Key {
 		return records.Key{}
 	}
 	id := r.scratch[:0]
-	decided := false // the first source that is no resource decides
+	decided := false // the first source that is neither a resource nor a constant decides
 	for i := range k.parts {
 		t := &k.parts[i].terms[0]
 		s := ""
@@ -91,7 +91,7 @@ func (k *keyRule) value(f *frame) records.Key {
 		if s == "" && !decided {
 			return records.Key{}
 		}
-		decided = decided || t.kind != termNamed
+		decided = decided || t.kind != termNamed && t.kind != termText
 		if len(k.parts) == 1 {
 			return records.Key{ID: s}
 		}
