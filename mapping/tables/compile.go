@@ -251,6 +251,8 @@ func (l *loader) compileTarget(c *crule, typ *fhir.Type, r rule) error {
 		return nil
 	}
 	switch {
+	case primitiveTarget && r.as != "" && !codedType(r.as):
+		return fmt.Errorf("the element is a %s: no section writes into it, `as %s` has no meaning here; name a component, or `as CWE` for the text of a coded value", target, r.as)
 	case primitiveTarget:
 		return nil
 	case r.as != "" && builtinType(r.as) && (target == "CodeableConcept" || target == "Coding"):

@@ -208,11 +208,16 @@ func clock(text string) (string, bool) {
 
 // coded says whether the source is a coded data type onto a primitive.
 func (c *crule) coded() bool {
-	switch c.as {
+	return codedType(c.as) || c.table != nil
+}
+
+// codedType says whether a data type is a coded value.
+func codedType(as string) bool {
+	switch as {
 	case "CWE", "CE", "CNE", "CF", "IS", "ID":
 		return true
 	}
-	return c.table != nil
+	return false
 }
 
 // codedText gives the code (translated) or, onto a string, the text of a CWE.

@@ -59,6 +59,7 @@ func TestWordsOfTables(t *testing.T) {
 		"an element's case":        {"add PID to Patient: |\n  PID-7 -> birthdate\n", "Patient has no element birthdate; it has birthDate, a date"},
 		"a choice without type":    {"add PID to Patient: |\n  PID-30 -> deceased\n", "it has deceasedBoolean, deceasedDateTime"},
 		"a type without as":        {"add PID to Patient: |\n  PID-5 -> name\n", "the element is a HumanName"},
+		"a primitive as a type":    {"add PID to Patient: |\n  PID-7 -> birthDate as XPN\n", "site.yaml:2: the element is a date: no section writes into it, `as XPN` has no meaning here; name a component, or `as CWE` for the text of a coded value\n\tPID-7 -> birthDate as XPN"},
 		"off of no rule":           {"off PID to Patient: |\n  PID-8 -> sex\n", "PID to Patient has no such rule; it has: PID-8"},
 		"off of no target":         {"off PID to Patient: |\n  -> genders\n", "has no such rule"},
 		"replace of no target":     {"replace PID to Patient: |\n  PID-8 -> multipleBirth\n", "has no such rule"},
