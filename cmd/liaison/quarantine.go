@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -166,7 +168,15 @@ func quarantineRetry(o *operator) *cobra.Command {
 					return fmt.Errorf("edited message: %w", err)
 				}
 			}
-			return o.call(c, http.MethodPost, "/quarantine/"+n+"/retry?by="+url.QueryEscape(by), body, printAnswer(c))
+			position, err := o.retry(c, n, by, body)
+			if err != nil {
+				return err
+			}
+			fate, err := o.became(c, position)
+			if err != nil {
+				return err
+			}
+			return printFate(c, o.json, fate)
 		},
 	}
 	c.Flags().StringVar(&edited, "with", "", "file with the bytes to take instead; the original is kept")
@@ -176,19 +186,102 @@ func quarantineRetry(o *operator) *cobra.Command {
 	return c
 }
 
-// retryAll puts the chosen messages on their way again, oldest first.
+// retry puts one message on its way again, and gives the retry's place in the
+// journal.
+func (o *operator) retry(c *cobra.Command, n, by string, body []byte) (position uint64, err error) {
+	err = o.call(c, http.MethodPost, "/quarantine/"+n+"/retry?by="+url.QueryEscape(by), body, func(answer io.Reader) error {
+		var given struct {
+			Sequence uint64 `json:"sequence"`
+		}
+		if err := json.NewDecoder(answer).Decode(&given); err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		position = given.Sequence
+		return nil
+	})
+	return position, err
+}
+
+// patience is how long a retry's outcome is waited for.
+const patience = 10 * time.Second
+
+// became waits for what a command's entry became: nothing yet, where the engine
+// is stopped or Kafka does not take its events.
+func (o *operator) became(c *cobra.Command, position uint64) (*engine.Fate, error) {
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		fate := &engine.Fate{}
+		err := o.call(c, http.MethodGet, fmt.Sprintf("/journal/%d", position), nil, func(answer io.Reader) error {
+			return json.NewDecoder(answer).Decode(fate)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("what became of %d: %w", position, err)
+		}
+		if fate.Outcome != "pending" || o.data != "" {
+			return fate, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fate, c.Context().Err()
+		}
+	}
+}
+
+func printFate(c *cobra.Command, asJSON bool, f *engine.Fate) error {
+	line := fmt.Sprintf("%d: %s", f.Sequence, f.Outcome)
+	switch {
+	case f.Reason != "":
+		line += fmt.Sprintf(" again, %s %s: %s", f.Reason, f.Place, pipelines.Reasons()[pipelines.Reason(f.Reason)])
+	case len(f.Events) > 0:
+		line += fmt.Sprintf(", %d events", len(f.Events))
+	}
+	if asJSON {
+		text, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		line = string(text)
+	}
+	if _, err := fmt.Fprintln(c.OutOrStdout(), line); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// retryAll puts the chosen messages on their way again, oldest first, and says
+// how many became what.
 func (o *operator) retryAll(c *cobra.Command, which *choice, by string) error {
 	list, err := o.held(c, which)
 	if err != nil {
 		return err
 	}
+	var positions []uint64
 	for _, h := range list {
-		path := fmt.Sprintf("/quarantine/%d/retry?by=%s", h.Position, url.QueryEscape(by))
-		if err := o.call(c, http.MethodPost, path, nil, func(io.Reader) error { return nil }); err != nil {
+		position, err := o.retry(c, strconv.FormatUint(h.Position, 10), by, nil)
+		if err != nil {
 			return fmt.Errorf("retry %d: %w", h.Position, err)
 		}
+		positions = append(positions, position)
 	}
-	if _, err := fmt.Fprintf(c.OutOrStdout(), "%d retried\n", len(list)); err != nil {
+	counts := map[string]int{}
+	for _, position := range slices.Backward(positions) { // the last one's outcome is the last to come
+		fate, err := o.became(c, position)
+		if err != nil {
+			return err
+		}
+		counts[fate.Outcome]++
+	}
+	line := fmt.Sprintf("%d retried", len(list))
+	sign := ": "
+	for _, outcome := range slices.Sorted(maps.Keys(counts)) {
+		line += fmt.Sprintf("%s%d %s", sign, counts[outcome], outcome)
+		sign = ", "
+	}
+	if _, err := fmt.Fprintln(c.OutOrStdout(), line); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
