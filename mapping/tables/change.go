@@ -2,8 +2,6 @@ package tables
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -136,29 +134,6 @@ func (r *run) occurred() (at, zone string) {
 		}
 	}
 	return r.ctx.Received.UTC().Format(time.RFC3339), "none"
-}
-
-// order is the stamp within the sender's stream: MSH-7 as an instant, and among
-// messages of one time MSH-13 (positive). Numbers alone say nothing of order:
-// senders begin them anew each night, when a link restarts, when they like (HL7
-// v2.5.1 §2.10.1), and leave them out. The time of receipt stands for an MSH-7
-// that is missing, has no minutes, or is later than a clock can be wrong. Of a
-// local time that happened twice it is the second that had already been when
-// the message came.
-func (r *run) order() string {
-	at, err := hl7v2.ParseTime(r.header.DateTime, r.ctx.Location)
-	when := at.Time
-	if second := at.Second(); err == nil && !second.After(r.ctx.Received) {
-		when = second
-	}
-	if err != nil || at.Precision < hl7v2.Minute || !when.Before(r.ctx.Received.Add(r.ctx.Tolerance)) {
-		when = r.ctx.Received
-	}
-	order := when.UTC().Format("20060102150405.0000")
-	if n, err := strconv.ParseUint(strings.TrimSpace(r.header.Sequence), 10, 62); err == nil && n > 0 {
-		order += fmt.Sprintf("s%020d", n)
-	}
-	return order
 }
 
 // Tree gives the result's resources as one Bundle tree, for checks.

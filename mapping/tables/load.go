@@ -38,6 +38,7 @@ type Mapper struct {
 	known         codeSystems
 	labels        map[string]int32
 	runs          sync.Pool // of *run
+	ordered       ordering
 	constants     map[string]bool
 	constantsOnce sync.Once
 	parts         parts
@@ -48,7 +49,8 @@ type Mapper struct {
 // that is there is replaced, another is added; `add SECTION` appends rules to
 // one, `before SECTION` puts rules before its own, `off SECTION` takes rules out, or the section; `replace SECTION` puts rules
 // in the place of those of their targets. `add`, `off` and `replace` of message
-// structures do the same with the lines of make, triggers and edges. One whose name ends in .csv is rows of code
+// structures do the same with the lines of make, triggers and edges. `order` says
+// what orders the source's messages. One whose name ends in .csv is rows of code
 // tables, under a line of headings: table, code, to, and if wanted system and display.
 type Overlay struct {
 	Name string
@@ -236,8 +238,12 @@ func (l *loader) document(file string, body *ast.MappingNode) {
 			l.section(file, key, at, text)
 		case path.Base(file) == "extensions.yaml" || path.Base(file) == "systems.yaml":
 			l.name(file, key, text)
+		case key == "order":
+			if err := l.m.ordered.set(text); err != nil {
+				l.fail(file, line, key+": "+text, "%s", err)
+			}
 		case !slices.Contains([]string{"structure", "syntax", "triggers", "make", "edges", "lines", "add", "off", "replace"}, key):
-			l.fail(file, line, key, "no section (PID to Patient), no table of codes (to: and codes:), and none of extensions, systems, add, off, replace, structure, syntax, triggers, make, edges, lines")
+			l.fail(file, line, key, "no section (PID to Patient), no table of codes (to: and codes:), and none of extensions, systems, order, add, off, replace, structure, syntax, triggers, make, edges, lines")
 		}
 	}
 	if _, ok := values["structure"]; ok {

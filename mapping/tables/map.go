@@ -187,7 +187,11 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	r.dropEmpty()
 	r.defaults(groups[0])
 	r.finish(main)
-	if bad := r.bad; bad != nil {
+	bad := r.bad
+	if bad == nil {
+		bad = r.unordered()
+	}
+	if bad != nil {
 		r.release()
 		return nil, bad
 	}

@@ -47,3 +47,19 @@ func TestOrder(t *testing.T) {
 		require.Less(t, pair[0], pair[1], name)
 	}
 }
+
+// A source whose messages are ordered by their numbers owes one: what comes without
+// is refused, with the place.
+func TestOrderedByNumberWithoutOne(t *testing.T) {
+	mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("order: MSH-13\n")})
+	require.NoError(t, err)
+	for _, number := range []string{"", "0", "-1", "x"} {
+		msg, err := hl7v2.Parse([]byte("MSH|^~\\&|SCHED|ALDER|||20260310||ADT^A04^ADT_A01|M1|P|2.5|" + number + "\rEVN||20260310\rPID|1||1^^^ALDER\rPV1|1|O\r"))
+		require.NoError(t, err)
+		_, err = mapper.Map(msg, tables.Context{Source: "sched", Received: received()})
+		var refused *tables.Unmappable
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, "no-sequence-number", refused.Code)
+		require.Equal(t, "MSH-13", refused.Place.String())
+	}
+}

@@ -68,6 +68,7 @@ func TestWordsOfTables(t *testing.T) {
 		"off of no structure":      {"off: ADT_A99\nmake: |\n  PD1 -> patient\n", "no message structure ADT_A99"},
 		"an unknown key":           {"extention:\n  a: b\n", "a code table has from:, to: and codes:"},
 		"an unknown word":          {"ad: ADT_A01\n", "none of extensions, systems"},
+		"an order nobody knows":    {"order: SCH-11\n", "messages are ordered by MSH-7 (their time), MSH-13 (their numbers) or arrival"},
 		"YAML":                     {"add PID to Patient: |\n  PID-8 -> gender\n\t- x\n", "site.yaml:"},
 		"an action nobody knows":   {"add: SIU_S12\ntriggers: |\n  S14 appointment - - often\n", "an action is upsert, delta or removal"},
 		"before nothing":           {"before XYZ to Appointment: |\n  SCH-1 -> comment\n", "no section of this name to before"},
