@@ -14,7 +14,8 @@ import (
 func journalReplay(o *operator) *cobra.Command {
 	var file string
 	var from, to uint64
-	var dry, values bool
+	var dry, values, publish bool
+	var by, why string
 	c := &cobra.Command{
 		Use: "replay --data DIR", Short: "Make all records again from the journal of a stopped engine and compare them with those published", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -27,6 +28,12 @@ func journalReplay(o *operator) *cobra.Command {
 				if cfg, err = loadConfig(file, o.data); err != nil {
 					return err
 				}
+			}
+			if publish {
+				if dry || cfg == nil || why == "" {
+					return usageError{fmt.Errorf("--publish goes with --config, the tables to correct by, and --why, and without --dry-run")}
+				}
+				return o.correct(c, cfg, from, to, values, by, why)
 			}
 			var r *app.Replayed
 			var err error
@@ -60,10 +67,36 @@ func journalReplay(o *operator) *cobra.Command {
 	c.Flags().StringVar(&file, "config", "", "run all of it with this liaison.yaml; left out: with the configurations in force, as the journal has them")
 	f := c.Flags()
 	f.BoolVar(&dry, "dry-run", false, "tell each event that today's tables make otherwise, and in which places; nothing is published")
-	f.Uint64Var(&from, "from", 0, "as --dry-run, of the events of journal entries from this one on")
-	f.Uint64Var(&to, "to", 0, "as --dry-run, of the events of journal entries up to this one")
+	f.Uint64Var(&from, "from", 0, "as --dry-run, of the events of journal entries from this one on; with --publish the records of these")
+	f.Uint64Var(&to, "to", 0, "as --dry-run, of the events of journal entries up to this one; with --publish the records of these")
+	f.BoolVar(&publish, "publish", false, "correct the records that differ: their next versions, published when the engine runs, with the transition correction")
+	f.StringVar(&by, "by", "", "who corrects; it stays in the journal")
+	f.StringVar(&why, "why", "", "the reason; no patient's data")
 	f.BoolVar(&values, "values", false, "with the values that differ: patients' data")
 	return c
+}
+
+// correct writes what differs into the journal as corrections.
+func (o *operator) correct(c *cobra.Command, cfg *config.Config, from, to uint64, values bool, by, why string) error {
+	_, done, err := app.Correct(c.Context(), o.data, cfg, from, to, by, why, func(d *app.Difference) error { return printDifference(c, o.json, values, d) })
+	if err != nil {
+		return fmt.Errorf("correct: %w", err)
+	}
+	line := "nothing to correct"
+	if done.Records > 0 {
+		line = fmt.Sprintf("%d records are corrected when the engine runs: journal entries %d to %d", done.Records, done.First, done.Last)
+	}
+	if o.json {
+		text, err := json.Marshal(map[string]any{"records": done.Records, "first": done.First, "last": done.Last})
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		line = string(text)
+	}
+	if _, err := fmt.Fprintln(c.OutOrStdout(), line); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 // printDifference prints one event that differs.

@@ -186,7 +186,10 @@ type Holder interface {
 }
 
 // KV is one write; a nil Value deletes.
-type KV struct{ Key, Value []byte }
+type KV struct {
+	Key   []byte `json:"key"`
+	Value []byte `json:"value"`
+}
 
 // An Event is one version of one record, ready to publish.
 type Event struct {

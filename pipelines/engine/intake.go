@@ -23,12 +23,13 @@ const filterPatience = 50 * time.Millisecond
 
 // The types of journal entries.
 const (
-	typeMessage  = "message"
-	typeRetry    = "retry"    // an operator's command: run a quarantined message again
-	typeDrop     = "drop"     // an operator's command: take it out for good
-	typeUnmerge  = "unmerge"  // an operator's command: take a patient's merge back; the bytes are the retired patient's key
-	typeSettings = "settings" // the configuration in force from the position Of on
-	typeTick     = "tick"     // the clock, for what expires
+	typeMessage    = "message"
+	typeRetry      = "retry"      // an operator's command: run a quarantined message again
+	typeDrop       = "drop"       // an operator's command: take it out for good
+	typeUnmerge    = "unmerge"    // an operator's command: take a patient's merge back; the bytes are the retired patient's key
+	typeCorrection = "correction" // an operator's command: the bytes are what another run over the journal made of records
+	typeSettings   = "settings"   // the configuration in force from the position Of on
+	typeTick       = "tick"       // the clock, for what expires
 )
 
 // An entry is one line of the journal: a header and the bytes.

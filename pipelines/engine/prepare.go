@@ -15,16 +15,17 @@ import (
 
 // A prepared entry is one that was parsed and mapped, which needs no order.
 type prepared struct {
-	entry   *entry
-	target  *entry // what a retry runs: the quarantined message
-	change  *records.Change
-	result  *tables.Result
-	mapper  *tables.Mapper
-	problem *problem
-	head    hl7v2.Header
-	gated   bool   // the gate found something
-	stack   []byte // of a panic while mapping
-	update  bool   // FHIR: it puts a resource in the place of what is held
+	entry      *entry
+	target     *entry // what a retry runs: the quarantined message
+	change     *records.Change
+	correction *records.Correction // of an operator
+	result     *tables.Result
+	mapper     *tables.Mapper
+	problem    *problem
+	head       hl7v2.Header
+	gated      bool   // the gate found something
+	stack      []byte // of a panic while mapping
+	update     bool   // FHIR: it puts a resource in the place of what is held
 }
 
 // A problem is why a message goes to quarantine.
@@ -63,8 +64,12 @@ func (e *Engine) prepare(p *prepared) {
 			p.change, p.result, p.problem = nil, nil, &problem{Reason: pipelines.Panicked, Text: "the message could not be processed"}
 		}
 	}()
-	if p.problem == nil && p.entry.Type == typeUnmerge {
+	switch {
+	case p.problem == nil && p.entry.Type == typeUnmerge:
 		p.prepareUnmerge()
+		return
+	case p.problem == nil && p.entry.Type == typeCorrection:
+		p.prepareCorrection()
 		return
 	}
 	if p.problem != nil || p.entry.Type != typeMessage && p.entry.Type != typeRetry {

@@ -251,7 +251,12 @@ func (w *writing) entry(p *prepared) ([]byte, error) {
 		return nil, w.quarantine(p, found)
 	}
 	p.change.Warnings = append(p.change.Warnings, found.flags...)
-	effects, err := w.isolated(func() (*records.Effects, error) { return w.folder.Fold(w, p.change) })
+	effects, err := w.isolated(func() (*records.Effects, error) {
+		if p.correction != nil {
+			return w.folder.Correct(w, p.change, p.correction)
+		}
+		return w.folder.Fold(w, p.change)
+	})
 	if err != nil {
 		if p.problem = w.reason(err); p.problem == nil {
 			return nil, err

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
@@ -55,12 +54,6 @@ func (p *prepared) prepareUnmerge() {
 		p.problem = &problem{Reason: "syntax", Text: "the entry has no key"}
 		return
 	}
-	received := time.Unix(0, en.Received).UTC()
-	p.change = &records.Change{
-		Origin:   records.Origin{Source: "operator", Message: typeUnmerge, SHA256: en.SHA256, Journal: en.pos},
-		Received: received, Occurred: received.Format(time.RFC3339), ZoneSource: "explicit",
-		Stamp:    records.Stamp{Sender: "operator", Order: fmt.Sprintf("s%020d", en.pos)},
-		Edges:    []records.Edge{{Op: "unmerge", Kind: retired.Kind, Retired: retired.Key}},
-		Pipeline: "operator", Version: "1",
-	}
+	p.change = byOperator(en, typeUnmerge)
+	p.change.Edges = []records.Edge{{Op: "unmerge", Kind: retired.Kind, Retired: retired.Key}}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines/engine"
 	"github.com/liaison-health/liaison/pipelines/store"
 )
@@ -20,6 +21,8 @@ type Difference struct {
 	Version  uint64 `json:"version"`
 	What     string `json:"what"` // changed, published only, or made now only
 	Paths    []Path `json:"paths,omitempty"`
+
+	key records.Key
 }
 
 // A Path is one place in a record; a side that has nothing there is empty.
@@ -34,8 +37,9 @@ const mostPaths = 200
 
 // told is what of a record names its event.
 type told struct {
-	Kind    string `json:"kind"`
-	Version uint64 `json:"version"`
+	Kind    string      `json:"kind"`
+	Key     records.Key `json:"key"`
+	Version uint64      `json:"version"`
 	Source  struct {
 		Journal uint64 `json:"journal"`
 	} `json:"source"`
@@ -64,7 +68,7 @@ func differences(old, again *store.Store, from, to uint64, out *Replayed, tell f
 			return true, nil
 		}
 		out.Events++
-		d := &Difference{Sequence: what.Source.Journal, EventID: id, Kind: what.Kind, Version: what.Version, What: "published only"}
+		d := &Difference{Sequence: what.Source.Journal, EventID: id, Kind: what.Kind, Version: what.Version, key: what.Key, What: "published only"}
 		if number > 0 {
 			other, err := again.Event(number)
 			if err != nil {
@@ -104,7 +108,7 @@ func differences(old, again *store.Store, from, to uint64, out *Replayed, tell f
 			continue
 		}
 		out.Events++
-		if err := tell(&Difference{Sequence: what.Source.Journal, EventID: id, Kind: what.Kind, Version: what.Version, What: "made now only"}); err != nil {
+		if err := tell(&Difference{Sequence: what.Source.Journal, EventID: id, Kind: what.Kind, Version: what.Version, key: what.Key, What: "made now only"}); err != nil {
 			return err
 		}
 	}
