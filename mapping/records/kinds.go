@@ -88,7 +88,9 @@ func prepare(it *Item) (codes map[*fhir.Node]string) {
 	}
 	switch it.Kind {
 	case Encounter:
-		if it.Event == "reopened" { // A13 (HL7 v2.5.1 §3.3.13): the visit goes on
+		// A13 (HL7 v2.5.1 §3.3.13): the visit goes on. A25 (§3.3.25): it is no longer
+		// known when and to where it ends.
+		if it.Event == "reopened" || it.Event == "discharge-pending-cancelled" {
 			it.Deletes = append(slices.Clone(it.Deletes), "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
 		}
 		if it.Trigger == "A26" {

@@ -230,3 +230,26 @@ func TestReopenedFirst(t *testing.T) {
 	require.NotContains(t, string(w.last(records.Encounter).Resource), "2026-03-12")
 	require.NotContains(t, string(w.last(records.Encounter).Resource), "period")
 }
+
+// A discharge that is pending no more (A25) has no time and no destination, whether it
+// comes before or behind what it takes back.
+func TestPendingDischargeCancelled(t *testing.T) {
+	pending := func() map[string]*fhir.Node {
+		return map[string]*fhir.Node{"period": fhir.NewObject().SetString("end", "2026-03-12T10:00:00Z")}
+	}
+	for name, order := range map[string][]int{"in order": {1, 2, 3}, "the pending one late": {1, 3, 2}} {
+		w := newWorld(t)
+		for i, n := range order {
+			item := encounterItem("A01", "in-progress", "admitted", nil)
+			switch n {
+			case 2:
+				item = encounterItem("A16", "", "discharge-pending", pending())
+			case 3:
+				item = encounterItem("A25", "", "discharge-pending-cancelled", nil)
+				item.Cancels = []string{"A16"}
+			}
+			w.fold(change(i+1, "a", n, 1, patientItem(1), item))
+		}
+		require.NotContains(t, string(w.last(records.Encounter).Resource), "2026-03-12", name)
+	}
+}
