@@ -60,11 +60,17 @@ type Overlay struct {
 // Load compiles the built-in tables with overlays over them. Everything that is
 // wrong is reported at once, each as an *Error with file and line.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
+	return LoadFrom(builtin, schema, overlays...)
+}
+
+// LoadFrom is Load with other tables than the program's own: files as in this
+// folder, among them codesystems.txt.
+func LoadFrom(own fs.FS, schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	l := &loader{seen: map[string]bool{}, uses: map[string][]tableUse{timeUnits: {{element: "a unit of time"}}}, kinds: map[stepName]*stepKind{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
 		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int32{},
 	}}
-	known, err := builtin.ReadFile("codesystems.txt")
+	known, err := fs.ReadFile(own, "codesystems.txt")
 	if err == nil {
 		l.m.known, err = loadCodeSystems(string(known))
 	}
@@ -73,11 +79,11 @@ func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
 	var files []Overlay
-	err = fs.WalkDir(builtin, ".", func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(own, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || path.Ext(name) != ".yaml" {
 			return err
 		}
-		data, err := builtin.ReadFile(name)
+		data, err := fs.ReadFile(own, name)
 		files = append(files, Overlay{Name: name, Data: data})
 		return err
 	})
