@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,6 +146,24 @@ func TestTidyPutsFieldsInOrderWithoutEmptyOnes(t *testing.T) {
 	n := parse(t, `{"birthDate":"1970","name":[{"given":["A",""],"family":"B"},{}],"id":"x","gender":"","_birthDate":{"extension":[{"valueString":"v","url":"u"},{"url":"bare"}]},"contact":[{"name":{}}],"resourceType":"Patient"}`)
 	fhir.NewSchema().Tidy(n)
 	require.Equal(t, `{"resourceType":"Patient","id":"x","name":[{"family":"B","given":["A"]}],"birthDate":"1970","_birthDate":{"extension":[{"url":"u","valueString":"v"}]}}`, string(n.JSON()))
+}
+
+func TestCompleteSaysWhatPartsLack(t *testing.T) {
+	const unknown = `{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}`
+	for _, c := range []struct{ in, out, lacking string }{
+		{`{"resourceType":"Patient","contact":[{"gender":"male"},{"telecom":[{"value":"1"}]}]}`, `{"resourceType":"Patient","contact":[{"name":` + unknown + `,"gender":"male"},{"telecom":[{"value":"1"}]}]}`, "PatientContact.name"},
+		{`{"resourceType":"Task","note":[{"time":"2026-03-10T12:00:00Z"}]}`, `{"resourceType":"Task","note":[{"time":"2026-03-10T12:00:00Z","_text":` + unknown + `}]}`, "Annotation.text"},
+		{`{"resourceType":"Appointment","participant":[{"period":{"start":"2026"}}]}`, `{"resourceType":"Appointment","participant":[{"actor":` + unknown + `,"_status":` + unknown + `,"period":{"start":"2026"}}]}`, "AppointmentParticipant.actor AppointmentParticipant.status"},
+		{`{"resourceType":"Observation","valueRatio":{"numerator":{"value":1}}}`, `{"resourceType":"Observation","valueRatio":{"numerator":{"value":1},"denominator":` + unknown + `}}`, "Ratio.denominator"},
+		{`{"resourceType":"Medication","ingredient":[{"isActive":true}]}`, `{"resourceType":"Medication","ingredient":[{"itemCodeableConcept":` + unknown + `,"isActive":true}]}`, "MedicationIngredient.itemCodeableConcept"},
+		{`{"resourceType":"Observation"}`, `{"resourceType":"Observation"}`, ""}, // its tables' business
+	} {
+		n := parse(t, c.in)
+		lacking := fhir.NewSchema().Complete(n)
+		slices.Sort(lacking)
+		require.Equal(t, c.lacking, strings.Join(lacking, " "))
+		require.Equal(t, c.out, string(n.JSON()))
+	}
 }
 
 // TestTheModelsFaultsAreCured shows the fault of the plain model beside the cure.

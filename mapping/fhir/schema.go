@@ -3,6 +3,7 @@ package fhir
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,14 @@ type Type struct {
 	Resource bool
 	Elements []Element // in FHIR's order
 	byName   map[string]int
+	wants    []want
+}
+
+// A want is an element that has to be there, or one of several.
+type want struct {
+	at    int      // what says why, where none is there
+	among []string // one of these is enough
+	with  string   // only where this one is there
 }
 
 // An Element is one field of a Type.
@@ -56,6 +65,7 @@ func NewSchema() *Schema {
 			t.Elements[i].typ = s.types[t.Elements[i].Type]
 			t.byName[t.Elements[i].Name] = i
 		}
+		t.want()
 	}
 	s.extension = s.types["Extension"]
 	return s
@@ -157,16 +167,27 @@ func (s *Schema) cure() {
 // Tidy takes what is empty out of a resource, as Prune does, and puts its
 // fields into FHIR's order, all the way down. Fields that the schema does not
 // know keep their place at the end. Frozen values are tidy.
-func (s *Schema) Tidy(n *Node) {
+func (s *Schema) Tidy(n *Node) { s.tidy(n, nil) }
+
+// Complete is Tidy, and puts a data-absent-reason (R4 §2.2.0.1) where a part of
+// the resource, as an entry of a list, lacks what R4 requires of it. It gives what
+// was lacking: "AppointmentParticipant.status". What a resource itself lacks is
+// its tables' business.
+func (s *Schema) Complete(n *Node) (lacking []string) {
+	s.tidy(n, &lacking)
+	return lacking
+}
+
+func (s *Schema) tidy(n *Node, lacking *[]string) {
 	if t, ok := s.types[n.ResourceType()]; ok {
-		s.tidyObject(t, n)
+		s.tidyObject(t, n, lacking)
 	} else {
 		n.Prune()
 	}
 }
 
 // tidyObject says whether anything is left.
-func (s *Schema) tidyObject(t *Type, n *Node) bool {
+func (s *Schema) tidyObject(t *Type, n *Node, lacking *[]string) bool {
 	if n.Sorted || n.fixed != nil {
 		return len(n.Kids) > 0
 	}
@@ -188,7 +209,7 @@ func (s *Schema) tidyObject(t *Type, n *Node) bool {
 		if at >= 0 {
 			cursor = at
 		}
-		if !s.tidyField(t, at, order%2 == 1, k) {
+		if !s.tidyField(t, at, order%2 == 1, k, lacking) {
 			continue
 		}
 		kept = append(kept, k)
@@ -196,16 +217,93 @@ func (s *Schema) tidyObject(t *Type, n *Node) bool {
 			last = order
 			continue
 		}
-		j := len(kept) - 1 // stable insertion
-		for ; j > 0 && t.order(kept[j-1]) > order; j-- {
-			kept[j] = kept[j-1]
-		}
-		kept[j] = k
+		t.insert(kept, order)
+	}
+	if lacking != nil && !t.Resource && len(kept) > 0 {
+		kept = t.complete(kept, lacking)
 	}
 	n.Kids = kept
 	align(kept)
 	return len(kept) > 0
 }
+
+// insert puts the last field where its order is: stable insertion.
+func (t *Type) insert(fields []*Node, order int) {
+	j := len(fields) - 1
+	k := fields[j]
+	for ; j > 0 && t.order(fields[j-1]) > order; j-- {
+		fields[j] = fields[j-1]
+	}
+	fields[j] = k
+}
+
+// want finds what the type requires: its required elements, and of invariants
+// those that something has to be there (pat-1, app-1, rat-1).
+func (t *Type) want() {
+	if t.Name == "Extension" {
+		return
+	}
+	choices := map[string]int{}
+	for i := range t.Elements {
+		e := &t.Elements[i]
+		switch n, known := choices[e.Choice]; {
+		case !e.Required || e.Type == "Resource":
+		case e.Choice == "":
+			t.wants = append(t.wants, want{at: i, among: []string{e.Name}})
+		case !known:
+			choices[e.Choice] = len(t.wants)
+			t.wants = append(t.wants, want{at: i, among: []string{e.Name}})
+		default:
+			t.wants[n].among = append(t.wants[n].among, e.Name)
+			if e.Type == "CodeableConcept" {
+				t.wants[n].at = i
+			}
+		}
+	}
+	some := func(with, filler string, others ...string) {
+		t.wants = append(t.wants, want{at: t.byName[filler], among: append(others, filler), with: with})
+	}
+	switch t.Name {
+	case "PatientContact":
+		some("", "name", "telecom", "address", "organization")
+	case "AppointmentParticipant":
+		some("", "actor", "type")
+	case "Ratio":
+		some("numerator", "denominator")
+		some("denominator", "numerator")
+	}
+}
+
+// complete says of what is wanted and not there that it is unknown.
+func (t *Type) complete(fields []*Node, lacking *[]string) []*Node {
+	has := func(name string) bool {
+		return slices.ContainsFunc(fields, func(k *Node) bool { return strings.TrimPrefix(k.Name, "_") == name })
+	}
+	for i := range t.wants {
+		w := &t.wants[i]
+		if slices.ContainsFunc(w.among, has) || w.with != "" && !has(w.with) {
+			continue
+		}
+		e := &t.Elements[w.at]
+		reason := NewObject().SetString("url", dataAbsentReason).SetString("valueCode", "unknown")
+		k := NewObject().Set("extension", NewArray(reason))
+		order := 2 * w.at
+		name := e.Name
+		if e.Primitive() {
+			name, order = "_"+name, order+1
+		}
+		if e.List {
+			k = NewArray(k)
+		}
+		k.Name = name
+		fields = append(fields, k)
+		t.insert(fields, order)
+		*lacking = append(*lacking, t.Name+"."+e.Name)
+	}
+	return fields
+}
+
+const dataAbsentReason = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
 // align makes the arrays of primitives and of their extensions equally long: what
 // one of the two does not have is null there (R4 §2.6.2.1).
@@ -227,7 +325,7 @@ func align(fields []*Node) {
 }
 
 // tidyField tidies the value of an element, found at a place in its type.
-func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node) bool {
+func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node, lacking *[]string) bool {
 	switch {
 	case k.Kind == String:
 		return k.Text != ""
@@ -243,7 +341,7 @@ func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node) bool {
 		child = s.extension
 	case e.Type == "Resource":
 		for _, item := range k.Items() {
-			s.Tidy(item)
+			s.tidy(item, lacking)
 		}
 		return len(k.Kids) > 0
 	}
@@ -251,7 +349,7 @@ func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node) bool {
 		return k.Prune()
 	}
 	if k.Kind == Object {
-		return s.tidyObject(child, k)
+		return s.tidyObject(child, k, lacking)
 	}
 	if k.fixed != nil {
 		return true
@@ -261,7 +359,7 @@ func (s *Schema) tidyField(t *Type, at int, primitive bool, k *Node) bool {
 		keep := true
 		switch item.Kind {
 		case Object:
-			keep = s.tidyObject(child, item) && !bareExtension(k, item)
+			keep = s.tidyObject(child, item, lacking) && !bareExtension(k, item)
 		case Array, String:
 			keep = item.Prune()
 		default:

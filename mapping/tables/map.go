@@ -371,16 +371,19 @@ func (r *run) finish(main []*entry) {
 	}
 	for _, e := range r.entries {
 		if e.frozen == nil {
-			e.deletes = r.polish(e.node, e.deletes)
+			var lacking []string
+			e.deletes, lacking = r.polish(e.node, e.deletes)
+			for _, element := range lacking {
+				r.report.Defaulted = append(r.report.Defaulted, Note{Code: "lacking", Place: e.typ, Text: element + " is required"})
+			}
 		}
 	}
 }
 
-// polish takes out what is empty or double and puts the elements in order.
-func (r *run) polish(n *fhir.Node, deletes []string) []string {
-	deletes = distinct(n, deletes)
-	r.mapper.schema.Tidy(n)
-	return deletes
+// polish takes out what is empty or double, puts the elements in order, and
+// says what the resource's parts lack.
+func (r *run) polish(n *fhir.Node, deletes []string) (left, lacking []string) {
+	return distinct(n, deletes), r.mapper.schema.Complete(n)
 }
 
 // distinct leaves one of several equal entries in the lists that name a thing:

@@ -267,7 +267,9 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	}
 	made.marks = slices.Clone(r.leaves[v.Offset() : v.Offset()+len(raw)])
 	detach(made.node)
-	r.polish(made.node, nil)
+	if _, lacking := r.polish(made.node, nil); len(lacking) > 0 {
+		return to
+	}
 	made.node.Freeze()
 	r.mapper.parts.put(k, made)
 	return to

@@ -46,8 +46,9 @@ func TestAnyMessage(t *testing.T) {
 				random := rand.New(rand.NewPCG(*seed+uint64(round), uint64(len(name))))
 				triggers := slices.Sorted(maps.Keys(messages))
 				segments := slices.Clone(messages[triggers[random.IntN(len(triggers))]])
+				repeats := random.IntN(2) == 0 // in fields too that the standard does not repeat
 				for i := range segments[1:] {
-					segments[i+1] = filled(segments[i+1], i, values, random)
+					segments[i+1] = filled(segments[i+1], i, values, random, repeats)
 				}
 				anyMessage(t, mapper, check, []byte(strings.Join(segments, "\r")+"\r"))
 			}
@@ -102,8 +103,9 @@ func fieldValues(t *testing.T) map[string]map[int][]string {
 // numbered is a number that an authority gives: no two segments bear the same.
 var numbered = regexp.MustCompile(`^V\d+\^`)
 
-// filled values most fields of a segment with what some row has there.
-func filled(segment string, position int, values map[string]map[int][]string, random *rand.Rand) string {
+// filled values most fields of a segment with what some row has there, some of
+// them twice.
+func filled(segment string, position int, values map[string]map[int][]string, random *rand.Rand, repeats bool) string {
 	fields := values[segment[:3]]
 	for _, n := range slices.Sorted(maps.Keys(fields)) {
 		choice := fields[n]
@@ -111,6 +113,9 @@ func filled(segment string, position int, values map[string]map[int][]string, ra
 			continue
 		}
 		value := numbered.ReplaceAllString(choice[random.IntN(len(choice))], fmt.Sprintf("N%d$0", position))
+		if repeats && random.IntN(4) == 0 {
+			value += "~" + choice[random.IntN(len(choice))]
+		}
 		segment = put(segment, "|", n, func(string) string { return value })
 	}
 	return segment
