@@ -153,9 +153,10 @@ func TestCompleteSaysWhatPartsLack(t *testing.T) {
 	for _, c := range []struct{ in, out, lacking string }{
 		{`{"resourceType":"Patient","contact":[{"gender":"male"},{"telecom":[{"value":"1"}]}]}`, `{"resourceType":"Patient","contact":[{"name":` + unknown + `,"gender":"male"},{"telecom":[{"value":"1"}]}]}`, "PatientContact.name"},
 		{`{"resourceType":"Task","note":[{"time":"2026-03-10T12:00:00Z"}]}`, `{"resourceType":"Task","note":[{"time":"2026-03-10T12:00:00Z","_text":` + unknown + `}]}`, "Annotation.text"},
-		{`{"resourceType":"Appointment","participant":[{"period":{"start":"2026"}}]}`, `{"resourceType":"Appointment","participant":[{"actor":` + unknown + `,"_status":` + unknown + `,"period":{"start":"2026"}}]}`, "AppointmentParticipant.actor AppointmentParticipant.status"},
+		{`{"resourceType":"Appointment","participant":[{"period":{"start":"2026"}}]}`, `{"resourceType":"Appointment","participant":[{"actor":` + unknown + `,"status":"needs-action","period":{"start":"2026"}}]}`, "AppointmentParticipant.actor AppointmentParticipant.status"},
 		{`{"resourceType":"Observation","valueRatio":{"numerator":{"value":1}}}`, `{"resourceType":"Observation","valueRatio":{"numerator":{"value":1},"denominator":` + unknown + `}}`, "Ratio.denominator"},
 		{`{"resourceType":"Medication","ingredient":[{"isActive":true}]}`, `{"resourceType":"Medication","ingredient":[{"itemCodeableConcept":` + unknown + `,"isActive":true}]}`, "MedicationIngredient.itemCodeableConcept"},
+		{`{"resourceType":"Observation","valueRange":{"low":{"value":7.5,"unit":"g"},"high":{"unit":"g"}}}`, `{"resourceType":"Observation","valueRange":{"low":{"value":7.5,"unit":"g"}}}`, ""},
 		{`{"resourceType":"Observation"}`, `{"resourceType":"Observation"}`, ""}, // its tables' business
 	} {
 		n := parse(t, c.in)

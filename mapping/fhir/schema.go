@@ -31,6 +31,7 @@ type want struct {
 	at    int      // what says why, where none is there
 	among []string // one of these is enough
 	with  string   // only where this one is there
+	code  string   // what stands there instead: a code is required that has to be one of R4's
 }
 
 // An Element is one field of a Type.
@@ -220,7 +221,9 @@ func (s *Schema) tidyObject(t *Type, n *Node, lacking *[]string) bool {
 		t.insert(kept, order)
 	}
 	if lacking != nil && !t.Resource && len(kept) > 0 {
-		kept = t.complete(kept, lacking)
+		if kept = t.complete(kept, lacking); t.Name == "Range" {
+			kept = bounded(kept)
+		}
 	}
 	n.Kids = kept
 	align(kept)
@@ -268,6 +271,11 @@ func (t *Type) want() {
 		some("", "name", "telecom", "address", "organization")
 	case "AppointmentParticipant":
 		some("", "actor", "type")
+		for i := range t.wants {
+			if t.Elements[t.wants[i].at].Name == "status" {
+				t.wants[i].code = "needs-action"
+			}
+		}
 	case "Ratio":
 		some("numerator", "denominator")
 		some("denominator", "numerator")
@@ -285,6 +293,14 @@ func (t *Type) complete(fields []*Node, lacking *[]string) []*Node {
 			continue
 		}
 		e := &t.Elements[w.at]
+		*lacking = append(*lacking, t.Name+"."+e.Name)
+		if w.code != "" {
+			k := NewString(w.code)
+			k.Name = e.Name
+			fields = append(fields, k)
+			t.insert(fields, 2*w.at)
+			continue
+		}
 		reason := NewObject().SetString("url", dataAbsentReason).SetString("valueCode", "unknown")
 		k := NewObject().Set("extension", NewArray(reason))
 		order := 2 * w.at
@@ -298,9 +314,19 @@ func (t *Type) complete(fields []*Node, lacking *[]string) []*Node {
 		k.Name = name
 		fields = append(fields, k)
 		t.insert(fields, order)
-		*lacking = append(*lacking, t.Name+"."+e.Name)
 	}
 	return fields
+}
+
+// bounded takes a bound of a Range without a value out, where the other has one
+// (rng-2): its unit is the other's.
+func bounded(fields []*Node) []*Node {
+	empty := func(k *Node) bool { return (k.Name == "low" || k.Name == "high") && k.Get("value") == nil && k.Get("_value") == nil }
+	has := func(k *Node) bool { return (k.Name == "low" || k.Name == "high") && k.Get("value") != nil }
+	if !slices.ContainsFunc(fields, has) {
+		return fields
+	}
+	return slices.DeleteFunc(fields, empty)
 }
 
 const dataAbsentReason = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
