@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/liaison-health/liaison/connectors/kafka"
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/pipelines/engine"
 )
 
 // A scanned report above the topic's limit: acknowledged, on Kafka with the
@@ -65,4 +68,42 @@ func TestScannedReport(t *testing.T) {
 	require.True(t, bytes.Equal(scan, content), "every byte of the scan")
 	http.DefaultClient.CloseIdleConnections()
 	stop()
+}
+
+// A message of a million segments, and one with a field of 10 MB: the first is
+// in quarantine with its reason, the second becomes its records, and the memory
+// that both take comes back.
+func TestAbsurdMessages(t *testing.T) {
+	cfg := embeddedConfig(t)
+	a, stop := serving(t, cfg)
+	defer stop()
+	head := "MSH|^~\\&|ADT1|ALDER|||20260310120000-0400||ADT^A01^ADT_A01|%s|P|2.5.1\rEVN|A01|20260310120000-0400\r" +
+		"PID|1||41005%s^^^ALDER^MR||Abbott^Anna\rPV1|1|I|W^1^A||||||||||||||||V%[1]s^^^ALDER^VN\r"
+	sendAll(t, a.Addresses()["source:adt"], fmt.Appendf(nil, head, "1", "1"))
+	require.NoError(t, a.Wait(t.Context()))
+	before := inUse()
+	sendAll(t, a.Addresses()["source:adt"],
+		append(fmt.Appendf(nil, head, "2", "2"), strings.Repeat("NTE|1\r", 1_000_000)...),
+		append(fmt.Appendf(nil, head, "3", "3"), "NTE|1||"+strings.Repeat("x", 10_000_000)+"\r"...),
+		fmt.Appendf(nil, head, "4", "4"))
+	require.NoError(t, a.Wait(t.Context()))
+	code, out, errs := liaison(t, "journal", "list", "--json", "--server", a.Addresses()["operations"])
+	require.Equal(t, exitDone, code, errs)
+	got := map[string]string{}
+	for line := range strings.Lines(out) {
+		var fate engine.Fate
+		require.NoError(t, json.Unmarshal([]byte(line), &fate))
+		got[fate.ControlID] = strings.TrimSpace(fate.Outcome + " " + fate.Reason)
+	}
+	delete(got, "") // the settings
+	require.Equal(t, map[string]string{"1": "published", "2": "quarantined too-many-segments", "3": "published", "4": "published"}, got)
+	require.Less(t, inUse(), before+64<<20, "bytes that stay in use")
+}
+
+// inUse is the memory that is in use.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
