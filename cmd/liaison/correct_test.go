@@ -43,13 +43,13 @@ func TestCorrections(t *testing.T) {
 	}
 	publish := []string{"journal", "replay", "--data", data, "--config", file, "--publish", "--why", "the cost centres' system was wrong", "--by", "kim"}
 	configured("https://alder.example.org/wrong")
-	serve(send(message("A01", 1, 1, "CC1", "I"), message("A01", 2, 2, "", "I"), message("A08", 3, 1, "CC1", "E")))
+	serve(send(message("A01", 1, 1, "CC1", "I"), message("A01", 2, 2, "", "I"), message("A08", 3, 1, "CC1", "E"), message("A01", 4, 3, "CC3", "I")))
 
 	configured("https://alder.example.org/right")
 	code, _, errs := liaison(t, publish[:7]...)
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "--why")
-	code, out, errs := liaison(t, publish...)
+	code, out, errs := liaison(t, append(publish, "--to", "4")...) // the first visit, not the third
 	require.Equal(t, exitDone, code, out+errs)
 	require.Regexp(t, `(?m)^1 records are corrected when the engine runs: journal entries [0-9]+ to [0-9]+$`, out)
 	require.NotContains(t, out, "CC1")
@@ -59,7 +59,7 @@ func TestCorrections(t *testing.T) {
 
 	var versions []map[string]any
 	serve(func(a *app.App) {
-		send(message("A08", 4, 1, "CC9", "E"))(a)
+		send(message("A08", 5, 1, "CC9", "E"))(a)
 		require.NoError(t, a.Wait(t.Context()))
 		code, out, errs := liaison(t, "tail", "--brokers", a.Addresses()["kafka"], "--idle", "500ms")
 		require.Equal(t, exitDone, code, errs)
@@ -86,6 +86,10 @@ func TestCorrections(t *testing.T) {
 
 	code, out, errs = liaison(t, publish...)
 	require.Equal(t, exitDone, code, errs)
+	require.Contains(t, out, "1 records are corrected", "the third visit's")
+	serve(func(*app.App) {})
+	code, out, errs = liaison(t, publish...)
+	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, out, "nothing to correct")
 	code, out, errs = liaison(t, "journal", "replay", "--data", data)
 	require.Equal(t, exitDone, code, out+errs)
@@ -99,5 +103,5 @@ func TestCorrections(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(demoYAML(data), "{name: adt,", "{name: wards,", 1)), 0o600))
 	code, _, errs = liaison(t, publish...)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "4 messages that were taken go to quarantine with this configuration, the first is 2")
+	require.Contains(t, errs, "5 messages that were taken go to quarantine with this configuration, the first is 2")
 }
