@@ -10,6 +10,7 @@ const (
 	UnsupportedMessage Reason = "unsupported-message" // no table maps this message type
 	Undecodable        Reason = "undecodable"         // bytes that the message's character set does not have
 	TooManySegments    Reason = "too-many-segments"   // a message as long as this would hold up the others
+	NoSequenceNumber   Reason = "no-sequence-number"  // its source's messages are ordered by MSH-13, which it lacks
 	NothingMapped      Reason = "nothing-mapped"      // no segment became a resource
 	Unmappable         Reason = "unmappable"          // a table refuses it for a reason of its own
 	InvalidFHIR        Reason = "invalid-fhir"        // the gate, or the FHIR reader, found it invalid
@@ -28,6 +29,7 @@ func Reasons() map[Reason]string {
 		UnsupportedMessage: "add a message table or an overlay, then retry",
 		Undecodable:        "set MSH-18 or the source's default_charset, then retry",
 		TooManySegments:    "have the sender split it",
+		NoSequenceNumber:   "have the sender number it, retry it edited, or order the source's messages otherwise in its overlay",
 		NothingMapped:      "see which segments it has; add rules, then retry",
 		Unmappable:         "see the place; mend the table or the message, then retry",
 		InvalidFHIR:        "see the path; mend the table or the resource, then retry",
