@@ -149,7 +149,7 @@ func (f *filling) of(m *faulttest.Message) []byte {
 func TestRestart(t *testing.T) {
 	const length = 128 << 10
 	size := int64(howMany(16<<20, 5<<30))
-	each(t, faulttest.Scale{Senders: 16, Messages: 2*int(size/length/16) + 2, Merges: true, Poison: 2}, func(w *world) {
+	each(t, faulttest.Scale{Senders: 16, Messages: 2*int(size/length/16) + 2, Poison: 2}, func(w *world) {
 		w.onDisk()
 		fill := newFilling(w.seed, length)
 		for _, sent := range w.feed.Senders {
