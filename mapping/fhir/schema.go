@@ -321,7 +321,9 @@ func (t *Type) complete(fields []*Node, lacking *[]string) []*Node {
 // bounded takes a bound of a Range without a value out, where the other has one
 // (rng-2): its unit is the other's.
 func bounded(fields []*Node) []*Node {
-	empty := func(k *Node) bool { return (k.Name == "low" || k.Name == "high") && k.Get("value") == nil && k.Get("_value") == nil }
+	empty := func(k *Node) bool {
+		return (k.Name == "low" || k.Name == "high") && k.Get("value") == nil && k.Get("_value") == nil
+	}
 	has := func(k *Node) bool { return (k.Name == "low" || k.Name == "high") && k.Get("value") != nil }
 	if !slices.ContainsFunc(fields, has) {
 		return fields
