@@ -18,7 +18,8 @@ type Template struct {
 
 // fresh lists the fields whose first component identifies something that a
 // round must not share with the last: control id, patient, account, visit,
-// appointment, placer and filler order, and charge transaction ids.
+// appointment and the series that it belongs to, placer and filler order,
+// specimen, document, diagnosis, problem and charge transaction ids.
 func fresh(segment string) []int {
 	switch segment {
 	case "MSH":
@@ -28,9 +29,11 @@ func fresh(segment string) []int {
 	case "MRG":
 		return []int{1, 3, 4, 5}
 	case "PV1":
-		return []int{19, 50}
+		return []int{5, 19, 50}
 	case "SCH":
-		return []int{1, 2, 4, 26, 27}
+		return []int{1, 2, 4, 23, 24, 26, 27}
+	case "ARQ":
+		return []int{1, 2, 4, 24, 25}
 	case "ORC":
 		return []int{2, 3, 4, 8}
 	case "OBR":
@@ -39,6 +42,16 @@ func fresh(segment string) []int {
 		return []int{2, 23, 31}
 	case "IN1":
 		return []int{36, 49}
+	case "DG1":
+		return []int{20}
+	case "PR1":
+		return []int{19}
+	case "SPM":
+		return []int{2, 3}
+	case "TXA":
+		return []int{12, 13}
+	case "PRB", "GOL":
+		return []int{4}
 	default:
 		return nil
 	}
@@ -51,7 +64,7 @@ func NewTemplate(message []byte) Template {
 	if len(message) < 8 || !bytes.HasPrefix(message, []byte("MSH")) {
 		return Template{chunks: [][]byte{message}}
 	}
-	field, component, repetition := message[3], message[4], message[5]
+	field, component, repetition, subcomponent := message[3], message[4], message[5], message[7]
 	var t Template
 	last := 0
 	cut := func(at int) {
@@ -68,7 +81,7 @@ func NewTemplate(message []byte) Template {
 		for at := start; at < end && len(places) > 0; {
 			stop := at + indexOr(message[at:end], field)
 			if slices.Contains(places, number) {
-				cutIdentifiers(message, at, stop, component, repetition, cut)
+				cutIdentifiers(message, at, stop, repetition, component, subcomponent, cut)
 			}
 			number++
 			at = stop + 1
@@ -81,11 +94,12 @@ func NewTemplate(message []byte) Template {
 	return t
 }
 
-// cutIdentifiers cuts after the first component of each valued repetition.
-func cutIdentifiers(message []byte, from, to int, component, repetition byte, cut func(int)) {
+// cutIdentifiers cuts after the first subcomponent of each valued repetition.
+func cutIdentifiers(message []byte, from, to int, repetition, component, subcomponent byte, cut func(int)) {
 	for at := from; at < to; {
 		stop := at + indexOr(message[at:to], repetition)
 		end := at + indexOr(message[at:stop], component)
+		end = at + indexOr(message[at:end], subcomponent)
 		if end > at && !bytes.Equal(message[at:end], []byte(`""`)) {
 			cut(end)
 		}
