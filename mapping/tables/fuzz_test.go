@@ -26,6 +26,7 @@ func FuzzMap(f *testing.F) {
 		require.NoError(f, err)
 		f.Add([]byte(strings.ReplaceAll(string(raw), "\n", "\r")))
 	}
+	f.Add([]byte("MSH|^!\"|||||||^^PEX_P07!\rEVN|\rPEO|||||||||0"))
 	mapper, err := tables.Load(fhir.NewSchema())
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, raw []byte) {

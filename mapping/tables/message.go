@@ -290,6 +290,9 @@ func (l *loader) compileMake(st *structure, text string, types map[string]string
 	rest := words[arrow+1:]
 	if _, isType := l.m.schema.Type(rest[0]); isType && len(rest) > 1 && rest[1] != "map" && rest[1] != "if" {
 		m.typ, m.name, rest = rest[0], rest[1], rest[2:]
+		if other := types[m.name]; other != "" && other != m.typ {
+			return fmt.Errorf("%q is the %s of a line above: another name for the %s", m.name, other, m.typ)
+		}
 		types[m.name] = m.typ
 	} else {
 		m.name, rest = rest[0], rest[1:]

@@ -63,6 +63,7 @@ func TestWordsOfTables(t *testing.T) {
 		"off of no rule":           {"off PID to Patient: |\n  PID-8 -> sex\n", "PID to Patient has no such rule; it has: PID-8"},
 		"off of no target":         {"off PID to Patient: |\n  -> genders\n", "has no such rule"},
 		"replace of no target":     {"replace PID to Patient: |\n  PID-8 -> multipleBirth\n", "has no such rule"},
+		"a name of two types":      {"add: ADT_A01\nmake: |\n  OBX -> Observation patient\n", "site.yaml:3: \"patient\" is the Patient of a line above: another name for the Observation"},
 		"replace of no section":    {"replace PIX to Patient: |\n  PID-8 -> gender\n", "no section of this name to replace"},
 		"off of no make line":      {"off: ADT_A01\nmake: |\n  ZPD -> patient\n", "ADT_A01 has no such rule"},
 		"off of no structure":      {"off: ADT_A99\nmake: |\n  PD1 -> patient\n", "no message structure ADT_A99"},
