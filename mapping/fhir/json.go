@@ -45,6 +45,9 @@ func ParseJSONIn(a *Arena, data []byte) (*Node, error) {
 		p.nodes = make([]Node, 0, min(8+len(data)/24, slabNodes))
 	}
 	if !utf8.ValidString(p.in) {
+		for r, size := utf8.DecodeRuneInString(p.in); r != utf8.RuneError || size > 1; r, size = utf8.DecodeRuneInString(p.in[p.at:]) {
+			p.at += size
+		}
 		return nil, p.fail("not UTF-8")
 	}
 	n, err := p.value(0)
@@ -175,6 +178,7 @@ func (p *parser) object(depth int) (*Node, error) {
 		}
 		for _, k := range p.stack[from:] {
 			if k.Name == key || len(k.Name) == len(key) && strings.EqualFold(k.Name, key) {
+				p.path = append(p.path, key)
 				return nil, p.fail("a key twice in one object")
 			}
 		}

@@ -22,9 +22,10 @@ func TestControlCharactersInValues(t *testing.T) {
 		c := w.call()
 		values := []string{`\X0D\MSA|AA|other`, `\X0B\`, `\X1C0D\`, `\X0A\`, `\X00\`, `\X1B\[2J`, `\X7F\`, `\X0D0A\X-Injected: 1`}
 		for n, v := range values {
-			id := fmt.Sprintf("X%d", n)
-			raw := fmt.Sprintf("MSH|^~\\&|S|ALDER|||20260105080000+0000||ADT^A08^ADT_A01|%s|P|2.5.1\rEVN|A08|20260105080000+0000\r"+
-				"PID|1||P%d^^^ALDER^MR||a%sb^Anna||19700101|F\rPV1|1|O\r", id, n, strings.ReplaceAll(v, "|", `\F\`))
+			v = strings.ReplaceAll(v, "|", `\F\`)
+			id := fmt.Sprintf("X%d%s", n, v)
+			raw := fmt.Sprintf("MSH|^~\\&|S%[1]s|ALDER%[1]s|||20260105080000+0000||ADT^A08^ADT_A01|%[2]s|P|2.5.1\rEVN|A08|20260105080000+0000\r"+
+				"PID|1||P%[3]d%[1]s^^^ALDER%[1]s^MR||a%[1]sb^Anna||19700101|F\rPV1|1|O||||||||||||||||V%[3]d%[1]s\r", v, id, n)
 			c.say(frame([]byte(raw)))
 			code, names, err := readAnswer(c.r)
 			require.NoError(w.t, err)

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -454,11 +455,13 @@ func (w *world) sink() []faulttest.Delivery {
 		require.NoError(w.t, ctx.Err(), "the topics hold %d records and %d came", want, len(out))
 		fetches.EachRecord(func(r *kgo.Record) {
 			d := faulttest.Delivery{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value}
+			require.False(w.t, bytes.ContainsFunc(r.Key, unicode.IsControl), "a key of several lines: %q", r.Key)
 			for _, h := range r.Headers {
 				if h.Key == "ce_id" {
 					d.EventID = string(h.Value)
 				}
 				require.NotContains(w.t, string(h.Value), canary, "a header tells a patient's name")
+				require.False(w.t, strings.ContainsFunc(h.Key+string(h.Value), unicode.IsControl), "a header of several lines: %q", h.Value)
 			}
 			out = append(out, d)
 		})

@@ -179,7 +179,10 @@ func located(file string, tree *ast.File, err error) error {
 func mistyped(err error) (*token.Position, string) {
 	var typ *yaml.TypeError
 	var node *yaml.UnexpectedNodeTypeError
+	var large *yaml.OverflowError
 	switch {
+	case errors.As(err, &large) && large.Token != nil:
+		return large.Token.Position, "a number is too large: a smaller one belongs here"
 	case errors.As(err, &typ) && typ.Token != nil:
 		return typ.Token.Position, belongs(typ.DstType.Kind()) + ", not " + stands(typ.Token)
 	case errors.As(err, &node) && node.Token != nil && node.Expected == ast.MappingType:
