@@ -19,8 +19,8 @@ import (
 // FuzzBatch: whatever a broker gives back as a batch is records or an error. Sums
 // and sizes are made right, so that more than the check of them is looked at. So
 // is the number of records, and batches whose records say that they have more
-// headers than they have bytes are passed over: kafka-go believes these numbers
-// and makes room for them, so that a broker that lies about them is not held off.
+// headers, or longer ones, than bytes are passed over: kafka-go believes these
+// numbers and makes room for them, so that a broker that lies is not held off.
 func FuzzBatch(f *testing.F) {
 	for kind := Snappy; kind <= Zstd; kind++ {
 		c, err := newCodec(kind)
@@ -84,8 +84,8 @@ func records(wire []byte) func(yield func(int, error) bool) {
 	}
 }
 
-// boasts says whether a record of a batch has more headers than bytes, by its
-// own word (KIP-98, record format 2).
+// boasts says whether a record of a batch has more headers than bytes, or longer
+// ones, by its own word (KIP-98, record format 2).
 func boasts(wire []byte) bool {
 	data := wire[wireHeader:]
 	if codec := compress.Compression(wire[atAttributes+1] & 7).Codec(); codec != nil {
@@ -110,9 +110,12 @@ func boasts(wire []byte) bool {
 		if headers > int64(len(data)) {
 			return true
 		}
-		for range headers {
-			skip(number())
-			skip(number())
+		for range 2 * max(headers, 0) { // their names and values
+			n := number()
+			if n > int64(len(data)) {
+				return true
+			}
+			skip(n)
 		}
 	}
 	return false
