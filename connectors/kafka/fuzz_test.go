@@ -93,10 +93,17 @@ func boasts(wire []byte) bool {
 		data, _ = io.ReadAll(io.LimitReader(r, 16<<20)) // as far as it is whole
 		_ = r.Close()
 	}
-	number := func() int64 {
-		v, n := binary.Varint(data)
-		data = data[max(n, 0):]
-		return v
+	number := func() int64 { // as kafka-go reads one, with bits beyond the 64th
+		var x uint64
+		for i := range min(len(data), 11) {
+			x |= uint64(data[i]&0x7f) << (7 * i)
+			if data[i] < 0x80 {
+				data = data[i+1:]
+				return int64(x>>1) ^ -int64(x&1)
+			}
+		}
+		data = nil
+		return 0
 	}
 	skip := func(n int64) { data = data[min(max(n, 0), int64(len(data))):] }
 	for len(data) > 0 {
