@@ -60,18 +60,27 @@ func overlay(input []byte) string {
 	return out.String()
 }
 
-// scheduled maps a message and tells what an engineer would look at.
+// scheduled maps a message and tells what an engineer would look at. The source
+// is in New York, or in the zone of a line time_zone.
 func scheduled(t *testing.T, m *tables.Mapper, check *gate.Gate, input []byte) string {
 	t.Helper()
+	zone, err := newYork()
+	require.NoError(t, err)
 	var segments []string
 	for line := range strings.Lines(string(input)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "| ") {
+		name, configured := strings.CutPrefix(strings.TrimSpace(line), "time_zone: ")
+		if configured {
+			zone = nil
+			if name != "none" {
+				var err error
+				zone, err = hl7v2.LoadLocation(name)
+				require.NoError(t, err)
+			}
+		} else if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "| ") {
 			segments = append(segments, line)
 		}
 	}
 	msg, err := hl7v2.Parse([]byte(strings.Join(segments, "\r") + "\r"))
-	require.NoError(t, err)
-	zone, err := newYork()
 	require.NoError(t, err)
 	result, err := m.Map(msg, tables.Context{Source: "sched", Location: zone, Received: received()})
 	require.NoError(t, err)
