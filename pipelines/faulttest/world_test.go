@@ -62,12 +62,17 @@ func scale(short, full faulttest.Scale) faulttest.Scale {
 }
 
 // share is a test's part of the full form: so many senders, and so many of a
-// thousand of all messages.
+// thousand of all messages. Where that were more than mostOfASender for each,
+// there are more senders: a merge moves all that a patient has, so that what a
+// sender makes of its messages grows with their square.
 func share(senders, thousandths int, s faulttest.Scale) faulttest.Scale {
-	s.Senders = senders
-	s.Messages = max(10, *messages*thousandths/1000/senders)
+	all := *messages * thousandths / 1000
+	s.Senders = max(senders, all/mostOfASender)
+	s.Messages = max(10, all/s.Senders)
 	return s
 }
+
+const mostOfASender = 100
 
 // patience is how long a test waits for one thing.
 func patience() time.Duration { return time.Duration(howMany(1, 15)) * time.Minute }
