@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,7 +125,7 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Microsecond).String()
 }
 
-// sum adds runs up, and gives all their figures.
+// sum adds runs up, and gives the worst of each of their figures.
 func sum(runs []*Run) (all Run, figures []Figure) {
 	for _, r := range runs {
 		all.Faults += r.Faults
@@ -133,7 +134,15 @@ func sum(runs []*Run) (all Run, figures []Figure) {
 		all.Doubled += r.Doubled
 		all.Disordered += r.Disordered
 		all.Recovery = max(all.Recovery, r.Recovery)
-		figures = append(figures, r.Figures...)
+		for _, f := range r.Figures {
+			at := slices.IndexFunc(figures, func(g Figure) bool { return g.Name == f.Name })
+			switch {
+			case at < 0:
+				figures = append(figures, f)
+			case f.AtMost != 0 && f.Value > figures[at].Value, f.AtMost == 0 && f.Value < figures[at].Value:
+				figures[at] = f
+			}
+		}
 	}
 	return all, figures
 }
