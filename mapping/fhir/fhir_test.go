@@ -32,6 +32,15 @@ func TestStrictJSON(t *testing.T) {
 		var bad *fhir.JSONError
 		require.ErrorAs(t, err, &bad, name)
 	}
+	for in, want := range map[string]fhir.JSONError{
+		`{"a":{"b":1,"b":2}}`:    {Path: "a.b", Offset: 15, Reason: "a key twice in one object"},
+		"{\"a\":\"\ufffd\xff\"}": {Offset: 9, Reason: "not UTF-8"},
+	} {
+		_, err := fhir.ParseJSON([]byte(in))
+		var bad *fhir.JSONError
+		require.ErrorAs(t, err, &bad)
+		require.Equal(t, want, *bad)
+	}
 	n := parse(t, `{"value":9007199254740993,"price":1234567.10,"s":"\u00fc\ud83d\ude00\n"}`)
 	require.Equal(t, `{"value":9007199254740993,"price":1234567.10,"s":"ü😀\n"}`, string(n.JSON()), "numbers keep their text")
 }

@@ -72,7 +72,6 @@ func scheduled(t *testing.T, m *tables.Mapper, check *gate.Gate, input []byte) s
 		if configured {
 			zone = nil
 			if name != "none" {
-				var err error
 				zone, err = hl7v2.LoadLocation(name)
 				require.NoError(t, err)
 			}
