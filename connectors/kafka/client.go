@@ -13,13 +13,14 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// A client is the connection pool that publisher and consumer share in kind:
+// A client is the connections that publisher and consumer share in kind:
 // kafka-go's Client over a Transport of our own, so that nothing is shared
-// with another part of the process.
+// with another part of the process, and a fetcher for what is read back.
 type client struct {
 	cfg       Config
 	transport *kafkago.Transport
 	kafka     *kafkago.Client
+	fetcher   *fetcher
 
 	mu        sync.Mutex
 	refreshed time.Time
@@ -40,13 +41,20 @@ func newClient(cfg Config) (*client, error) {
 		}
 		transport.SASL = mechanism
 	}
+	fetcher, err := newFetcher(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &client{
-		cfg: cfg, transport: transport,
+		cfg: cfg, transport: transport, fetcher: fetcher,
 		kafka: &kafkago.Client{Addr: kafkago.TCP(cfg.Brokers...), Transport: transport},
 	}, nil
 }
 
-func (c *client) close() { c.transport.CloseIdleConnections() }
+func (c *client) close() {
+	c.transport.CloseIdleConnections()
+	c.fetcher.close()
+}
 
 // refresh makes the next request ask the brokers who leads which partition.
 // kafka-go looks by itself only every few seconds and has no other way to be
@@ -57,6 +65,7 @@ func (c *client) refresh() {
 	if now := time.Now(); now.Sub(c.refreshed) > 100*time.Millisecond {
 		c.refreshed = now
 		c.transport.CloseIdleConnections()
+		c.fetcher.forget()
 	}
 }
 

@@ -2,11 +2,16 @@ package kafka
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/compress"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Compression names how record batches are compressed. Every client of Kafka
@@ -131,3 +136,99 @@ func (c *codec) close() {
 		c.zstd.Close() //nolint:errcheck // nothing was being written
 	}
 }
+
+// unpackedBytes is what one batch may hold uncompressed; a message of 8 MiB of
+// the emptiest JSON stays below it.
+const unpackedBytes = 256 << 20
+
+// errBomb is what is wrong with a batch that would be larger.
+var errBomb = fmt.Errorf("the batch would take more than %d bytes uncompressed", unpackedBytes)
+
+// An unpacker gives back what a codec, ours or another producer's, compressed;
+// safe for concurrent use.
+type unpacker struct {
+	zstd *zstd.Decoder
+}
+
+func newUnpacker() (*unpacker, error) {
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(unpackedBytes))
+	if err != nil {
+		return nil, fmt.Errorf("kafka: start zstd: %w", err)
+	}
+	return &unpacker{decoder}, nil
+}
+
+// Decompress returns the records of a batch.
+func (u *unpacker) Decompress(src []byte, kind kgo.CompressionCodecType) ([]byte, error) {
+	switch kind {
+	case kgo.CodecNone:
+		return src, nil
+	case kgo.CodecZstd:
+		return u.zstd.DecodeAll(src, nil)
+	case kgo.CodecSnappy:
+		if blocks, ok := bytes.CutPrefix(src, []byte(xerial)); ok && len(blocks) >= xerialVersions {
+			return unpackXerial(blocks[xerialVersions:])
+		}
+		return unpackSnappy(nil, src)
+	case kgo.CodecGzip, kgo.CodecLz4:
+	default:
+		return nil, fmt.Errorf("compression %d is unknown", kind)
+	}
+	r := compress.Compression(kind).Codec().NewReader(bytes.NewReader(src))
+	out, err := io.ReadAll(io.LimitReader(r, unpackedBytes+1))
+	err = errors.Join(err, r.Close())
+	if len(out) > unpackedBytes {
+		err = errBomb
+	}
+	return out, err
+}
+
+// xerial leads the framing that Java's snappy library puts around its blocks:
+// after it two versions of 4 bytes, then each block behind its length of 4.
+const (
+	xerial         = "\x82SNAPPY\x00"
+	xerialVersions = 8
+)
+
+func unpackXerial(src []byte) ([]byte, error) {
+	var out []byte
+	for len(src) > 0 {
+		if len(src) < 4 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		n := binary.BigEndian.Uint32(src)
+		if src = src[4:]; uint64(n) > uint64(len(src)) {
+			return nil, io.ErrUnexpectedEOF
+		}
+		var err error
+		if out, err = unpackSnappy(out, src[:n]); err != nil {
+			return nil, err
+		}
+		src = src[n:]
+	}
+	return out, nil
+}
+
+// unpackSnappy adds one block to dst.
+func unpackSnappy(dst, src []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(src)
+	if err != nil {
+		return nil, err
+	}
+	if n > unpackedBytes-len(dst) {
+		return nil, errBomb
+	}
+	if n > snappyExpands*len(src) {
+		return nil, s2.ErrCorrupt
+	}
+	at := len(dst)
+	dst = slices.Grow(dst, n)[:at+n]
+	_, err = s2.Decode(dst[at:], src)
+	return dst, err
+}
+
+// snappyExpands is more than the 64 bytes that a copy of 3 can stand for: what
+// says that it holds more does not.
+const snappyExpands = 24
+
+func (u *unpacker) close() { u.zstd.Close() }

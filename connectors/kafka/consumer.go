@@ -9,6 +9,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"golang.org/x/sync/errgroup"
 )
 
 // A Consumer reads topics as they are, without a consumer group: for a person
@@ -48,8 +49,8 @@ func (c *Consumer) Reach(ctx context.Context) error {
 // Read hands the records of the configured topics to fn, one at a time, each
 // partition's in order: from the start of the log, or what comes from now on.
 // It ends when fn returns an error (ErrStop counts as none), when ctx is done
-// (no error either), or when idle is positive and nothing has come for that
-// long. A topic that the cluster does not have is passed over.
+// (no error either), when idle is positive and nothing has come for that long,
+// or with a *Corrupt. A topic that the cluster does not have is passed over.
 func (c *Consumer) Read(ctx context.Context, start bool, idle time.Duration, fn func(*Record) error) error {
 	parts, err := c.partitions(ctx, start)
 	if err != nil {
@@ -59,48 +60,93 @@ func (c *Consumer) Read(ctx context.Context, start bool, idle time.Duration, fn 
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var work sync.WaitGroup
-	defer work.Wait()
 	defer cancel()
-	records := make(chan *Record)
-	failed := make(chan error, len(parts))
-	for _, p := range parts {
-		work.Go(func() {
-			if err := c.follow(ctx, p, records); err != nil && ctx.Err() == nil {
-				failed <- err
+	taken, pause := fn, c.cfg.RetryMin
+	if idle > 0 {
+		quiet := time.AfterFunc(idle, cancel)
+		defer quiet.Stop()
+		taken = func(r *Record) error {
+			if quiet.Stop() { // how long fn takes is no quiet
+				defer quiet.Reset(idle)
 			}
-		})
-	}
-	var quiet <-chan time.Time
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		if idle > 0 {
-			timer.Reset(idle)
-			quiet = timer.C
+			return fn(r)
 		}
-		select {
-		case r := <-records:
-			if err := fn(r); err != nil {
-				if errors.Is(err, ErrStop) {
-					return nil
-				}
+	}
+	var one sync.Mutex
+	each := func(r *Record) error {
+		one.Lock()
+		defer one.Unlock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		pause = c.cfg.RetryMin
+		return taken(r)
+	}
+	for {
+		err := c.follow(ctx, parts, each)
+		var own *handed
+		var refused *failedAt
+		var corrupt *Corrupt
+		switch {
+		case ctx.Err() != nil && !errors.As(err, &own), errors.Is(err, ErrStop):
+			return nil
+		case errors.As(err, &own):
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return nil
+			}
+			return own.error
+		case errors.As(err, &refused) && refused.code == kafkago.OffsetOutOfRange: // retention was faster than we are
+			if err := c.client.skip(ctx, refused.at, nil); err != nil {
 				return err
 			}
-		case err := <-failed:
+		case errors.As(err, &corrupt), !retriable(err):
 			return err
-		case <-quiet:
-			return nil
-		case <-ctx.Done():
-			return nil
+		default:
+			if stale(err) {
+				c.client.refresh()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, c.cfg.RetryMax)
 		}
 	}
 }
 
-type position struct {
-	topic     string
-	partition int32
-	offset    int64
+// follow reads the partitions, a broker's together, until one of them fails.
+func (c *Consumer) follow(ctx context.Context, parts []position, fn func(*Record) error) error {
+	led := map[int32][]*position{}
+	for i := range parts {
+		p := &parts[i]
+		err := c.client.request(ctx, func(ctx context.Context) error {
+			leader, err := c.client.fetcher.leader(ctx, p.topic, p.partition)
+			led[leader] = append(led[leader], p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(parts) == 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	for leader, group := range led {
+		work.Go(func() error {
+			for {
+				err := c.client.request(ctx, func(ctx context.Context) error {
+					return c.client.fetcher.fetch(ctx, leader, group, fetchWait, fn)
+				})
+				if err != nil {
+					return err
+				}
+				group = append(group[1:], group[0]) // the answer is filled in the order of the request
+			}
+		})
+	}
+	return work.Wait()
 }
 
 // partitions lists where reading begins.
@@ -137,39 +183,4 @@ func (c *Consumer) partitions(ctx context.Context, start bool) ([]position, erro
 		out[i].offset = at[0]
 	}
 	return out, nil
-}
-
-// follow fetches one partition for ever.
-func (c *Consumer) follow(ctx context.Context, p position, to chan<- *Record) error {
-	for ctx.Err() == nil {
-		next := p.offset
-		err := c.client.retry(ctx, nil, func(ctx context.Context) error {
-			n, err := c.client.fetch(ctx, p.topic, p.partition, next, fetchWait, func(r *Record) error {
-				select {
-				case to <- r:
-					next = r.Offset + 1
-					return nil
-				case <-ctx.Done():
-					return &handed{ctx.Err()}
-				}
-			})
-			next = max(next, n)
-			return err
-		})
-		switch {
-		case hasCode(err, kafkago.OffsetOutOfRange): // retention was faster than we are
-			first, err := c.client.offsets(ctx, p.topic, []int32{p.partition}, kafkago.FirstOffset, nil)
-			if err != nil {
-				return err
-			}
-			next = first[0]
-		case err != nil && ctx.Err() == nil:
-			var given *handed
-			if !errors.As(err, &given) { // a slow reader is no failure
-				return err
-			}
-		}
-		p.offset = next
-	}
-	return nil
 }

@@ -2,8 +2,11 @@ package kafka_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -345,4 +348,123 @@ func TestTopicThatIsNotMade(t *testing.T) {
 	require.NoError(t, err)
 	_, err = p.Publish(t.Context(), claims, 1, events(0, 5))
 	require.NoError(t, err)
+}
+
+// A broker whose batches boast, of records, headers or bytes that are not there,
+// or that are cut, ends neither the process nor the wait in silence: a consumer
+// is told where, a publisher asks again and is served when the batch is whole.
+func TestBrokerThatLies(t *testing.T) {
+	record := func(headers int64) []byte {
+		r := []byte{0, 0, 0, 2, 'k', 2, 'v'} // attributes, deltas, key, value
+		r = binary.AppendVarint(r, headers)
+		return append(binary.AppendVarint(nil, int64(len(r))), r...)
+	}
+	honest := kmsg.RecordBatch{PartitionLeaderEpoch: -1, Magic: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: 1, Records: record(0)}
+	lies := map[string]func(*kmsg.RecordBatch){
+		"records":         func(b *kmsg.RecordBatch) { b.NumRecords, b.Records = math.MaxInt32, nil },
+		"fewer than none": func(b *kmsg.RecordBatch) { b.NumRecords = -1 },
+		"headers":         func(b *kmsg.RecordBatch) { b.Records = record(1 << 40) },
+		"a few headers":   func(b *kmsg.RecordBatch) { b.Records = record(3) },
+		"length":          func(b *kmsg.RecordBatch) { b.Records = append(binary.AppendVarint(nil, math.MaxInt32), b.Records...) },
+		"cut":             func(b *kmsg.RecordBatch) { b.Records = b.Records[:len(b.Records)-1] },
+		"not snappy":      func(b *kmsg.RecordBatch) { b.Attributes = 2 },
+		"a snappy boast":  func(b *kmsg.RecordBatch) { b.Attributes, b.Records = 2, binary.AppendUvarint(nil, math.MaxUint32) },
+		"a xerial boast": func(b *kmsg.RecordBatch) {
+			b.Attributes, b.Records = 2, []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xf0")
+		},
+		"unknown squeezed": func(b *kmsg.RecordBatch) { b.Attributes = 7 },
+	}
+	for name, lie := range lies {
+		t.Run(name, func(t *testing.T) {
+			brokers, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "liaison.flow"))
+			require.NoError(t, err)
+			t.Cleanup(brokers.Close)
+			batch := honest
+			batch.Records = slices.Clone(honest.Records)
+			lie(&batch)
+			var honestNow atomic.Bool
+			answer := func(b kmsg.RecordBatch) []byte {
+				b.Length = int32(49 + len(b.Records))
+				wire := b.AppendTo(nil)
+				binary.BigEndian.PutUint32(wire[17:], crc32.Checksum(wire[21:], crc32.MakeTable(crc32.Castagnoli)))
+				return wire
+			}
+			_, err = publisher(t, brokers.ListenAddrs()[0]).Publish(t.Context(), "liaison.flow", 0, events(0, 1))
+			require.NoError(t, err)
+			brokers.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				brokers.KeepControl()
+				response := r.ResponseKind().(*kmsg.FetchResponse)
+				part := kmsg.NewFetchResponseTopicPartition()
+				part.HighWatermark, part.RecordBatches = 1, answer(batch)
+				if honestNow.Load() {
+					part.RecordBatches = answer(honest)
+				}
+				response.Topics = []kmsg.FetchResponseTopic{{Topic: "liaison.flow", Partitions: []kmsg.FetchResponseTopicPartition{part}}}
+				return response, nil, true
+			})
+			cfg := kafka.Config{
+				Brokers: brokers.ListenAddrs(), RetryMin: time.Millisecond, RetryMax: 2 * time.Millisecond,
+				Topics: []kafka.Topic{{Name: "liaison.flow", Partitions: 1}},
+			}
+			consumer, err := kafka.NewConsumer(cfg)
+			require.NoError(t, err)
+			t.Cleanup(consumer.Close)
+			var corrupt *kafka.Corrupt
+			require.ErrorAs(t, consumer.Read(t.Context(), true, 0, func(*kafka.Record) error { return errors.New("no record") }), &corrupt)
+			require.Equal(t, "liaison.flow", corrupt.Topic)
+			require.Zero(t, corrupt.Offset)
+
+			var said atomic.Int32
+			cfg.Observer.Retry = func(_ string, _ int32, attempt int, err error) {
+				if errors.As(err, new(*kafka.Corrupt)) {
+					said.Add(1)
+					honestNow.Store(attempt > 1)
+				}
+			}
+			p, err := kafka.NewPublisher(cfg)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, p.Close()) })
+			var values []string
+			require.NoError(t, p.ReadFrom(t.Context(), "liaison.flow", 0, 0, func(_ int64, e pipelines.OutboxEvent) error {
+				values = append(values, string(e.Value))
+				return nil
+			}))
+			require.Equal(t, []string{"v"}, values)
+			require.Equal(t, int32(2), said.Load())
+		})
+	}
+}
+
+// A consumer follows its partitions from one broker to another.
+func TestConsumerFollowsTheLeader(t *testing.T) {
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(3, "liaison.flow"))
+	require.NoError(t, err)
+	t.Cleanup(brokers.Close)
+	p := publisher(t, brokers.ListenAddrs()[0])
+	send := func(round int) {
+		for partition := range int32(3) {
+			_, err := p.Publish(t.Context(), "liaison.flow", partition, events(round*10, 10))
+			require.NoError(t, err)
+		}
+	}
+	send(0)
+	c, err := kafka.NewConsumer(kafka.Config{Brokers: brokers.ListenAddrs(), Topics: []kafka.Topic{{Name: "liaison.flow"}}, RetryMin: time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	next := map[int32]int64{}
+	count := 0
+	require.NoError(t, c.Read(t.Context(), true, 0, func(r *kafka.Record) error {
+		require.Equal(t, next[r.Partition], r.Offset)
+		next[r.Partition]++
+		switch count++; count {
+		case 30, 60:
+			for partition := range int32(3) {
+				require.NoError(t, brokers.MoveTopicPartition("liaison.flow", partition, (partition+int32(count/30))%3))
+			}
+			send(count / 30)
+		case 90:
+			return kafka.ErrStop
+		}
+		return nil
+	}))
 }
