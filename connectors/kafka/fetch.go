@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -231,8 +232,8 @@ func (f *fetcher) take(at *position, given *kmsg.FetchResponseTopicPartition, fn
 	}, given, f.unpack, nil)
 	asked := at.offset
 	for _, record := range found.Records {
-		if record.Offset < at.offset {
-			continue // a batch that goes back is no order to keep
+		if record.Offset < at.offset || record.Offset == math.MaxInt64 {
+			continue // no order to keep
 		}
 		r := &Record{
 			Topic: at.topic, Partition: at.partition, Offset: record.Offset, Time: record.Timestamp,

