@@ -170,18 +170,24 @@ func restorable(element string) []string {
 		return []string{"A02", "A09", "A10"}
 	case "participant", "participant:PV1-7", "participant:PV1-9":
 		return []string{"A54", "A61"}
+	case plannedEnd:
+		return []string{"A16"}
 	}
 	return nil
 }
 
-// recall notes what a message says of a visit's place and of its doctors, and
-// brings back what was before where a cancel took a change back. held is the
+// plannedEnd is when the patient is expected to leave, which a cancelled
+// discharge leaves open again where nobody had said it before.
+const plannedEnd = "extension:PV2-9"
+
+// recall notes what a message says of a visit's place, of its doctors and of
+// when it is expected to end, and brings back what was before where a cancel took a change back. held is the
 // resource before the message.
 func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 	if s.kind != Encounter || it.Trigger == "" || it.Resource == nil {
 		return
 	}
-	for _, element := range [...]string{"location", "participant", "participant:PV1-7", "participant:PV1-9"} {
+	for _, element := range [...]string{"location", "participant", "participant:PV1-7", "participant:PV1-9", plannedEnd} {
 		v := at(it.Resource, element)
 		if element == "participant" && v != nil && v.Items()[0].From != 0 { // told apart by field
 			v = nil
@@ -197,7 +203,14 @@ func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 		s.remember(o)
 		now, restored := s.recalled(element, st.Sender)
 		touched := held == nil || !fhir.Equal(at(held, element), at(s.resource, element))
-		if !restored || now == "" || now == was && !touched {
+		if !restored || now == "" && element != plannedEnd || now == was && !touched {
+			continue
+		}
+		if now == "" {
+			if at(s.resource, element) != nil {
+				s.resource, s.raw = s.resource.Shallow(), nil
+				put(s.resource, element, nil)
+			}
 			continue
 		}
 		value, err := fhir.ParseJSON([]byte(now))

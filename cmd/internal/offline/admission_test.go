@@ -113,6 +113,7 @@ func told(t *testing.T, r *records.Record) string {
 			Location struct{ Reference string }
 		}
 		Participant []struct{ Individual struct{ Reference string } }
+		Extension   []struct{ URL, ValueDateTime string }
 	}
 	require.NoError(t, json.Unmarshal(r.Resource, &n))
 	for _, l := range n.Location {
@@ -120,6 +121,11 @@ func told(t *testing.T, r *records.Record) string {
 	}
 	for _, p := range n.Participant {
 		line += ", doctor " + names[p.Individual.Reference]
+	}
+	for _, e := range n.Extension {
+		if strings.HasSuffix(e.URL, "plannedEndDate") {
+			line += ", expected until " + e.ValueDateTime
+		}
 	}
 	for _, a := range n.Account {
 		line += ", account " + names[a.Reference]
