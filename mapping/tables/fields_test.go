@@ -25,7 +25,7 @@ import (
 type fieldCase struct {
 	place string // file:line
 	base  []string
-	set   []string // "PID-8 = F"
+	set   []string // "PID-8 = F", "OBR[2]-4 = GLU" of the second OBR
 	want  []string // "Patient.gender = female", "no Patient.deceasedBoolean", "warning time", "unread PV1-2.1", "undefaulted Account"
 }
 
@@ -60,7 +60,7 @@ func fieldCases(t testing.TB, file string) []fieldCase {
 	return cases
 }
 
-var fieldName = regexp.MustCompile(`^(\w{3})-(\d+)(?:\.(\d+))?(?:\.(\d+))?$`)
+var fieldName = regexp.MustCompile(`^(\w{3})(?:\[(\d)\])?-(\d+)(?:\.(\d+))?(?:\.(\d+))?$`)
 
 // message is the base with the row's fields in it.
 func (c *fieldCase) message() ([]byte, error) {
@@ -71,24 +71,30 @@ func (c *fieldCase) message() ([]byte, error) {
 		if !ok || m == nil {
 			return nil, fmt.Errorf("%q is no FIELD = VALUE", s)
 		}
-		at := slices.IndexFunc(segments, func(line string) bool { return strings.HasPrefix(line, m[1]) })
-		if at < 0 {
-			return nil, fmt.Errorf("no segment %s in the message above", m[1])
-		}
 		number := func(i int) int { n, _ := strconv.Atoi(m[i]); return n }
-		field := number(2)
+		nth := max(number(2), 1)
+		at := slices.IndexFunc(segments, func(line string) bool {
+			if strings.HasPrefix(line, m[1]) {
+				nth--
+			}
+			return nth == 0
+		})
+		if at < 0 {
+			return nil, fmt.Errorf("no segment %s in the message above", name)
+		}
+		field := number(3)
 		if m[1] == "MSH" {
 			field--
 		}
 		segments[at] = put(segments[at], "|", field, func(f string) string {
-			if m[3] == "" {
+			if m[4] == "" {
 				return value
 			}
-			return put(f, "^", number(3)-1, func(comp string) string {
-				if m[4] == "" {
+			return put(f, "^", number(4)-1, func(comp string) string {
+				if m[5] == "" {
 					return value
 				}
-				return put(comp, "&", number(4)-1, func(string) string { return value })
+				return put(comp, "&", number(5)-1, func(string) string { return value })
 			})
 		})
 	}
