@@ -60,12 +60,13 @@ type Config struct {
 	Carried func(ctx context.Context, position uint64, ref string) (bool, error)
 	// Types are the resource types there are; Held says which of them are kept
 	// for reading, nil: all.
-	Types    []string
-	Held     func(resourceType string) bool
-	Room     *pipelines.Room // shared by all sources; nil: no bound
-	Outcomes pipelines.Outcomes
-	Answered func(source, code string)
-	Log      *slog.Logger
+	Types       []string
+	Held        func(resourceType string) bool
+	Room        *pipelines.Room        // shared by all sources; nil: no bound
+	Descriptors *pipelines.Descriptors // shared by all sources; nil: no bound
+	Outcomes    pipelines.Outcomes
+	Answered    func(source, code string)
+	Log         *slog.Logger
 }
 
 // maxEntries is how many entries a Bundle may have: what it costs to check and
@@ -106,7 +107,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	for _, t := range cfg.Types {
 		s.types[t] = true
 	}
-	s.listener = netutil.LimitListener(l, cfg.Connections)
+	s.listener = netutil.LimitListener(cfg.Descriptors.Listener(l, cfg.Name), cfg.Connections)
 	if cfg.TLS != nil {
 		s.listener = tls.NewListener(s.listener, cfg.TLS)
 	}

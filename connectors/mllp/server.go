@@ -21,15 +21,16 @@ type Config struct {
 	Name         string
 	Listen       string // host:port
 	TLS          *tls.Config
-	MaxFrame     int             // bytes; 0: 16 MiB
-	Connections  int             // at once; 0: 256
-	FrameTimeout time.Duration   // from start to end block; 0: 30 s
-	IdleTimeout  time.Duration   // between frames; 0: 30 min
-	Drain        time.Duration   // how long stopping may take to answer what was read; 0: 10 s
-	Processed    bool            // answer after the outcome instead of after the journal
-	Charset      string          // for messages without MSH-18
-	Sequences    Sequences       // of senders that number their messages; nil: MSH-13 is not looked at
-	Room         *pipelines.Room // shared by all sources; nil: no bound
+	MaxFrame     int                    // bytes; 0: 16 MiB
+	Connections  int                    // at once; 0: 256
+	FrameTimeout time.Duration          // from start to end block; 0: 30 s
+	IdleTimeout  time.Duration          // between frames; 0: 30 min
+	Drain        time.Duration          // how long stopping may take to answer what was read; 0: 10 s
+	Processed    bool                   // answer after the outcome instead of after the journal
+	Charset      string                 // for messages without MSH-18
+	Sequences    Sequences              // of senders that number their messages; nil: MSH-13 is not looked at
+	Room         *pipelines.Room        // shared by all sources; nil: no bound
+	Descriptors  *pipelines.Descriptors // shared by all sources; nil: no bound
 	Outcomes     pipelines.Outcomes
 	Answered     func(source, code string) // counts answers; may be nil
 	Log          *slog.Logger
@@ -70,6 +71,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: listen: %w", cfg.Name, err)
 	}
+	l = cfg.Descriptors.Listener(l, cfg.Name)
 	if cfg.TLS != nil {
 		l = tls.NewListener(l, cfg.TLS)
 	}

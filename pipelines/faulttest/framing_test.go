@@ -156,12 +156,12 @@ func TestConnections(t *testing.T) {
 		}
 		senders.Wait()
 		w.fault()
-		require.NoError(w.t, ctx.Err(), "not everything was answered")
 		select {
 		case err := <-p.ended:
 			require.NoError(w.t, err, "the process ended: %s", p.errs.String())
 		default:
 		}
+		require.NoError(w.t, ctx.Err(), "not everything was answered: %s", p.errs.String())
 		require.NoError(w.t, p.input.Close())
 		require.NoError(w.t, w.gone(p), p.errs.String())
 		w.start()

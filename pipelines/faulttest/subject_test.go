@@ -185,10 +185,10 @@ func start(p plan, sources ...string) (s *subject, err error) {
 		return nil, err
 	}
 	g.intake = p.Intake(&paced{Intake: s.engine, source: sources[len(sources)-1], pace: pipelines.NewPace(p.Rate)})
-	room := pipelines.NewRoom(p.InFlight)
+	room, descriptors := pipelines.NewRoom(p.InFlight), pipelines.NewDescriptors(p.Log)
 	for _, name := range sources {
 		server, err := mllp.Listen(context.Background(), mllp.Config{
-			Name: name, Listen: "127.0.0.1:0", TLS: p.TLS, Connections: p.Connections, FrameTimeout: p.FrameTimeout, MaxFrame: p.MaxFrame, Room: room, Outcomes: s.engine, Log: p.Log,
+			Name: name, Listen: "127.0.0.1:0", TLS: p.TLS, Connections: p.Connections, FrameTimeout: p.FrameTimeout, MaxFrame: p.MaxFrame, Room: room, Descriptors: descriptors, Outcomes: s.engine, Log: p.Log,
 		})
 		if err != nil {
 			return nil, err

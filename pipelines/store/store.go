@@ -87,7 +87,7 @@ func Open(dir string, o Options) (*Store, error) {
 	trouble := &trouble{fatal: o.Fatal, report: o.Report}
 	options := &pebble.Options{
 		FS: &disk{FS: cmp.Or(o.FS, vfs.Default), trouble: trouble}, EventListener: trouble.listener(), Logger: trouble,
-		ReadOnly: o.ReadOnly, Cache: cache, MemTableSize: uint64(size / 6),
+		ReadOnly: o.ReadOnly, Cache: cache, MemTableSize: uint64(size / 6), MaxOpenFiles: int(min(pipelines.OpenFiles()/4, 1000)),
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
 	}

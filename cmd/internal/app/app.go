@@ -103,11 +103,11 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 		return nil, err
 	}
 	a.watch = newWatch(cfg, a.engine, reg)
-	room := pipelines.NewRoom(int64(cfg.InFlight))
+	room, descriptors := pipelines.NewRoom(int64(cfg.InFlight)), pipelines.NewDescriptors(log)
 	for i := range cfg.Sources {
 		name := cfg.Sources[i].Name
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
-			Room: room, Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
+			Room: room, Descriptors: descriptors, Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
 			Search: a.engine.Search, Carried: a.engine.Carried, Sequences: a.engine, Types: check.Resources(),
 		})
 		if err != nil {
@@ -115,6 +115,9 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 		}
 		a.sources = append(a.sources, s)
 		a.undone(s.Close)
+	}
+	if asked, most := connections(cfg), descriptors.MostConnections(); asked > most {
+		log.Warn("the sources' connections are more than the process may have open files for: fewer are served (ulimit -n)", "connections", asked, "served", most)
 	}
 	if a.ops, err = a.listenOperations(ctx, reg); err != nil {
 		return nil, err
@@ -402,4 +405,18 @@ func (a *App) Ready(ctx context.Context) error {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	return nil
+}
+
+// connections is how many all sources allow together.
+func connections(cfg *config.Config) int {
+	n := 0
+	for i := range cfg.Sources {
+		if m := cfg.Sources[i].MLLP; m != nil {
+			n += m.Connections
+		}
+		if f := cfg.Sources[i].FHIR; f != nil {
+			n += f.Connections
+		}
+	}
+	return n
 }

@@ -26,16 +26,17 @@ type Source interface {
 
 // Deps are what sources need beyond their configuration.
 type Deps struct {
-	Room      *pipelines.Room // of large messages, all sources together
-	Outcomes  pipelines.Outcomes
-	Answered  func(source, code string)
-	Log       *slog.Logger
-	Check     func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
-	Read      func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
-	Search    func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
-	Carried   func(ctx context.Context, position uint64, ref string) (bool, error)
-	Sequences mllp.Sequences
-	Types     []string // resource types of R4
+	Room        *pipelines.Room        // of large messages, all sources together
+	Descriptors *pipelines.Descriptors // of connections, all sources together
+	Outcomes    pipelines.Outcomes
+	Answered    func(source, code string)
+	Log         *slog.Logger
+	Check       func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
+	Read        func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
+	Search      func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
+	Carried     func(ctx context.Context, position uint64, ref string) (bool, error)
+	Sequences   mllp.Sequences
+	Types       []string // resource types of R4
 }
 
 // Open opens the connector that a source's configuration names.
@@ -67,7 +68,7 @@ func openMLLP(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	}
 	return mllp.Listen(ctx, mllp.Config{
 		Name: s.Name, Listen: m.Listen, TLS: t, MaxFrame: int(m.MaxFrame), Connections: m.Connections, FrameTimeout: m.FrameTimeout,
-		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Sequences: sequences, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		IdleTimeout: m.IdleTimeout, Processed: s.Ack == "processed", Charset: s.DefaultCharset, Sequences: sequences, Room: d.Room, Descriptors: d.Descriptors, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 	})
 }
 
@@ -83,7 +84,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	}
 	return fhirrest.Listen(ctx, fhirrest.Config{
 		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), MaxEntries: f.MaxEntries, Connections: f.Connections,
-		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Search: d.Search, Carried: d.Carried, Types: d.Types, Held: records.Held, Room: d.Room, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Search: d.Search, Carried: d.Carried, Types: d.Types, Held: records.Held, Room: d.Room, Descriptors: d.Descriptors, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{
 				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Body: body, Origin: records.Origin{Source: s.Name},
