@@ -22,12 +22,18 @@ type section struct {
 	rules                   []crule
 	needs                   []needs // of each rule
 	keys                    []keyRule
-	structural              []ref
+	structural              []structural
 	makers                  map[int32]fhir.Origin // by label: the field of the rule that names it first
 	warnings                []warning
 	rest                    bool
 	pure                    bool // what it makes depends on its value and the scope alone
 	defaults                bool // of defaults.yaml: run on every resource of the type at the end
+}
+
+// A structural value is one that says how its segment stands in the message.
+type structural struct {
+	ref   ref
+	needs needs
 }
 
 // A crule is a compiled rule.
@@ -98,7 +104,7 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 			if err != nil {
 				return err
 			}
-			s.structural = append(s.structural, r)
+			s.structural = append(s.structural, structural{r, needs{}.with([]ref{r}, s.own)})
 		}
 		return nil
 	case "warn":

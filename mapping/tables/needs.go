@@ -1,43 +1,67 @@
 package tables
 
-// Needs are what has to be there for a rule to do anything, two of it, a byte
-// each: a field of the section's own segment, a component of its value, or 0
-// where that is not said.
-type needs uint16
+// Needs are what has to be there for a rule to do anything: a bit for each field
+// of the section's own segment, and for each component of its value.
+type needs [2]uint64
 
-// needComponent marks a component.
-const needComponent = 64
-
-// needsOf gives the rule's source, and the first value that its condition asks
-// for.
+// needsOf gives the rule's source, and the values that its condition asks for.
 func needsOf(c *crule, condition []ref, own string) needs {
 	var n needs
 	if c.isRef {
-		n = needOf(c.ref, own)
+		n.add(c.ref, own)
+	} else if len(c.source.terms) == 1 {
+		n.addCall(&c.source.terms[0], own)
 	}
 	if c.nullable || c.perRepetition { // `""` in the source counts where the condition does not hold
 		return n
 	}
+	return n.with(condition, own)
+}
+
+// with adds what a condition asks for.
+func (n needs) with(condition []ref, own string) needs {
 	for _, r := range condition {
-		if k := needOf(r, own); k != 0 && k != n {
-			return n | k<<8
-		}
+		n.add(r, own)
 	}
 	return n
 }
 
-func needOf(r ref, own string) needs {
-	switch {
-	case r.segment == own && own != "":
-		return needs(min(r.field, 63))
-	case r.segment == "" && r.component > 0 && r.component < 64:
-		return needComponent | needs(r.component)
+// addCall adds the arguments without which a function gives nothing.
+func (n *needs) addCall(t *term, own string) {
+	if t.kind != termCall {
+		return
 	}
-	return 0
+	var needed []int
+	switch t.text {
+	case "minutes", "offset", "phone", "lines", "whole", "digits", "comparator", "magnitude", "uri", "base64":
+		needed = []int{0}
+	case "system":
+		if len(t.args) == 1 {
+			needed = []int{0}
+		}
+	case "end", "after", "before":
+		needed = []int{0, 1}
+	}
+	for _, i := range needed {
+		if i >= len(t.args) || len(t.args[i].terms) != 1 {
+			continue
+		}
+		if arg := &t.args[i].terms[0]; arg.kind == termRef {
+			n.add(arg.ref, own)
+		} else {
+			n.addCall(arg, own)
+		}
+	}
 }
 
-// missing says whether some of it is not there: a bit for each field and each
-// component that is, with bit 0 of the fields set.
-func (n needs) missing(there *[2]uint64) bool {
-	return there[n>>6&1]>>(n&63)&1 == 0 || there[n>>14&1]>>(n>>8&63)&1 == 0
+func (n *needs) add(r ref, own string) {
+	switch {
+	case r.segment == own && own != "":
+		n[0] |= 1 << min(r.field, 63)
+	case r.segment == "" && r.component > 0 && r.component < 64:
+		n[1] |= 1 << r.component
+	}
 }
+
+// missing says whether some of it is not there.
+func (n *needs) missing(there *needs) bool { return n[0]&^there[0]|n[1]&^there[1] != 0 }

@@ -372,7 +372,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		}
 	}
 	for _, v := range s.structural {
-		if v.segment != "" {
+		if v.ref.segment != "" {
 			return false
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // apply runs a section's rules onto the frame's node.
 func (s *section) apply(f *frame) {
-	there := [2]uint64{^uint64(0), 0} // fields, components
+	there := needs{^uint64(0), 0}
 	if s.own != "" && f.segment.Is(s.own) {
 		there[0] = f.segment.Filled() | 1
 	}
@@ -21,17 +21,21 @@ func (s *section) apply(f *frame) {
 			there[1] |= 2 << i
 		}
 	}
-	for i, n := range s.needs { // most rules ask for what is not there
-		if !n.missing(&there) {
+	for i := range s.needs { // most rules ask for what is not there
+		if !s.needs[i].missing(&there) {
 			s.rules[i].apply(f)
 		}
 	}
-	if len(s.warnings) > 0 {
-		s.warn(f)
+	for i := range s.warnings {
+		if w := &s.warnings[i]; !w.needs.missing(&there) && w.cond(f) {
+			s.warn(f, w)
+		}
 	}
-	for _, v := range s.structural {
-		if got := f.resolve(v); got.Valued() {
-			f.run.mark(got, leafStructural)
+	for i := range s.structural {
+		if v := &s.structural[i]; !v.needs.missing(&there) {
+			if got := f.resolve(v.ref); got.Valued() {
+				f.run.mark(got, leafStructural)
+			}
 		}
 	}
 }

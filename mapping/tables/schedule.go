@@ -223,6 +223,7 @@ type warning struct {
 	code, text string
 	at         ref // the first field that the condition reads
 	cond       cond
+	needs      needs
 }
 
 // parseWarning reads `CODE "TEXT" if COND`.
@@ -235,9 +236,11 @@ func parseWarning(text, own string) (warning, error) {
 		return warning{}, fmt.Errorf(`a warning is warn CODE "TEXT" if COND`)
 	}
 	w := warning{code: words[0], text: unquote(words[1])}
-	if w.cond, err = parseCond(strings.Join(words[3:], " "), own); err != nil {
+	read, parser, err := readCond(strings.Join(words[3:], " "), own)
+	if err != nil {
 		return w, err
 	}
+	w.cond, w.needs = read, needs{}.with(parser.needs, own)
 	for _, word := range condWords(strings.Join(words[3:], " ")) {
 		if r, err := parseRef(word, own); err == nil && (r.segment == own || w.at.segment == "") {
 			w.at = r
@@ -250,12 +253,8 @@ func parseWarning(text, own string) (warning, error) {
 }
 
 // warn says what a section's warnings find.
-func (s *section) warn(f *frame) {
-	for i := range s.warnings {
-		if w := &s.warnings[i]; w.cond(f) {
-			f.run.warnOnce(w.code, hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence(), Field: w.at.fieldOf(s.own)}, w.text)
-		}
-	}
+func (s *section) warn(f *frame, w *warning) {
+	f.run.warnOnce(w.code, hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence(), Field: w.at.fieldOf(s.own)}, w.text)
 }
 
 // fieldOf gives the field of a reference into a segment, 0 of one elsewhere.
