@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,7 @@ type orders struct {
 	Files             uint64 // limit of open files; 0: the system's
 	Connections       int
 	TLS               bool
+	Rate              int // messages a second of the second source; 0: no bound
 }
 
 // child is the process of one subject. It prints where its sources listen and
@@ -45,7 +47,7 @@ func child(text string) int {
 		return 2
 	}
 	var hits atomic.Int64
-	p := plan{Dir: o.Dir, Kafka: o.Kafka, Redis: o.Redis, Connections: o.Connections, FrameTimeout: time.Minute}
+	p := plan{Dir: o.Dir, Kafka: o.Kafka, Redis: o.Redis, Connections: o.Connections, Rate: o.Rate, FrameTimeout: time.Minute}
 	p.Failpoint = func(name string) {
 		if name == o.Point && hits.Add(1) == o.Hits {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -181,7 +183,7 @@ func (w *world) spawn(o orders) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), asChild+"="+string(text))
+	p.cmd.Env = append(os.Environ(), asChild+"="+string(text), "GOGC=200", "GOMEMLIMIT=280MiB", fmt.Sprintf("GOMAXPROCS=%d", 3*runtime.NumCPU())) // as liaison run has them
 	p.cmd.Stderr = &p.errs
 	output, err := p.cmd.StdoutPipe()
 	if err != nil {

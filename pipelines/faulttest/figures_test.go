@@ -192,9 +192,9 @@ func TestRestart(t *testing.T) {
 func TestNoisyNeighbour(t *testing.T) {
 	const quiet, rate = 4, 250
 	each(t, scale(faulttest.Scale{Senders: 12, Messages: 20}, faulttest.Scale{Senders: 68, Messages: 1000}), func(w *world) {
-		w.measured()
-		w.plan.Rate = rate
-		w.start()
+		w.onDisk()
+		p, err := w.spawn(orders{Rate: rate}) // a process of its own, whose pauses are not the checker's
+		require.NoError(w.t, err)
 		ctx, cancel := context.WithTimeout(w.t.Context(), 2*patience())
 		defer cancel()
 		send := func(senders [][]*faulttest.Message, source int, every time.Duration) *sync.WaitGroup {
@@ -235,6 +235,9 @@ func TestNoisyNeighbour(t *testing.T) {
 		w.figure(faulttest.Figure{
 			Name: fmt.Sprintf("p99 of a source beside one that sends without a pause and is held to %d a second, to before", rate), Value: w.slower(), AtMost: 2,
 		})
+		require.NoError(w.t, p.input.Close())
+		require.NoError(w.t, w.gone(p), p.errs.String())
+		w.start()
 		w.holds()
 	})
 }
