@@ -318,7 +318,7 @@ func (t *Type) complete(fields []*Node, lacking *[]string) []*Node {
 	return fields
 }
 
-// bounded takes a bound of a Range without a value out, where the other has one
+// bounded takes a bound of a Range without a value out, where there is another
 // (rng-2): its unit is the other's.
 func bounded(fields []*Node) []*Node {
 	empty := func(k *Node) bool {
@@ -326,7 +326,10 @@ func bounded(fields []*Node) []*Node {
 	}
 	has := func(k *Node) bool { return (k.Name == "low" || k.Name == "high") && k.Get("value") != nil }
 	if !slices.ContainsFunc(fields, has) {
-		return fields
+		if low := slices.IndexFunc(fields, func(k *Node) bool { return k.Name == "low" }); low < 0 {
+			return fields
+		}
+		return slices.DeleteFunc(fields, func(k *Node) bool { return k.Name == "high" && empty(k) })
 	}
 	return slices.DeleteFunc(fields, empty)
 }

@@ -212,9 +212,12 @@ func dataTypes() map[string]func(*checker, *fhir.Node) {
 			return has(n, "value") && !has(n, "system")
 		}}),
 		"Expression": rules(rule{"exp-1", "an expression or a reference to one", func(n *fhir.Node) bool { return !hasAny(n, "expression", "reference") }}),
-		"Range": rules(rule{"rng-2", "low is above high", func(n *fhir.Node) bool {
+		"Range": rules(rule{"rng-2", "low is above high, or one of them has no value", func(n *fhir.Node) bool {
 			low, ok := value(n.Get("low"))
 			high, ok2 := value(n.Get("high"))
+			if has(n, "low") && has(n, "high") && !(ok && ok2) {
+				return true
+			}
 			return ok && ok2 && low > high && n.Str("low.code") == n.Str("high.code") && n.Str("low.unit") == n.Str("high.unit")
 		}}),
 		"Ratio": rules(rule{"rat-1", "numerator and denominator together", func(n *fhir.Node) bool {
