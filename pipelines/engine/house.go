@@ -45,7 +45,20 @@ func freeSpace(dir string) (uint64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("free space of the data: %w", err)
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	return available(&st), nil
+}
+
+// fewestFiles is how many files a volume has to take still: a store that cannot
+// make its next one ends the process.
+const fewestFiles = 128
+
+// available is the free space of a volume, none where it has too few inodes left
+// to use it.
+func available(st *unix.Statfs_t) uint64 {
+	if st.Files > 0 && st.Ffree < fewestFiles {
+		return 0
+	}
+	return st.Bavail * uint64(st.Bsize)
 }
 
 // watchSpace stops the intake below the watermark and lets it go on above.
@@ -60,7 +73,7 @@ func (e *Engine) watchSpace() error {
 	full := free < e.cfg.FreeSpace
 	if e.store.SetFull(full) != full {
 		if full {
-			e.cfg.Log.Error("too little space: nothing is taken until there is more", "free", free, "needed", e.cfg.FreeSpace)
+			e.cfg.Log.Error("too little space, or too few inodes: nothing is taken until there is more", "free", free, "needed", e.cfg.FreeSpace)
 		} else {
 			e.cfg.Log.Info("there is space again", "free", free)
 		}
