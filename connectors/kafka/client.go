@@ -121,6 +121,15 @@ func newMechanism(s SASL) (sasl.Mechanism, error) {
 	return mechanism{s}, nil
 }
 
+// secret is the password as it is now.
+func (s SASL) secret() (string, error) {
+	p, err := s.Password()
+	if err != nil {
+		return "", fmt.Errorf("kafka: read the SASL password: %w", err)
+	}
+	return p, nil
+}
+
 type mechanism struct{ SASL }
 
 // Name is the mechanism as the SASL handshake names it.
@@ -128,9 +137,9 @@ func (m mechanism) Name() string { return m.Mechanism }
 
 // Start begins one authentication with the password as it is now.
 func (m mechanism) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
-	password, err := m.Password()
+	password, err := m.secret()
 	if err != nil {
-		return nil, nil, fmt.Errorf("kafka: read the SASL password: %w", err)
+		return nil, nil, err
 	}
 	if m.Mechanism == "PLAIN" {
 		return plain.Mechanism{Username: m.User, Password: password}.Start(ctx)

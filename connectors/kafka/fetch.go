@@ -100,21 +100,14 @@ func (f *fetcher) close() {
 
 // fetchMechanism is newMechanism's for franz-go; the mechanism's name is checked there.
 func fetchMechanism(s SASL) sasl.Mechanism {
-	password := func() (string, error) {
-		p, err := s.Password()
-		if err != nil {
-			return "", fmt.Errorf("kafka: read the SASL password: %w", err)
-		}
-		return p, nil
-	}
 	if s.Mechanism == "PLAIN" {
 		return plain.Plain(func(context.Context) (plain.Auth, error) {
-			p, err := password()
+			p, err := s.secret()
 			return plain.Auth{User: s.User, Pass: p}, err
 		})
 	}
 	secret := func(context.Context) (scram.Auth, error) {
-		p, err := password()
+		p, err := s.secret()
 		return scram.Auth{User: s.User, Pass: p}, err
 	}
 	if s.Mechanism == "SCRAM-SHA-512" {
