@@ -35,7 +35,8 @@ type orders struct {
 	Files             uint64 // limit of open files; 0: the system's
 	Connections       int
 	TLS               bool
-	Rate              int // messages a second of the second source; 0: no bound
+	Rate              int  // messages a second of the second source; 0: no bound
+	Tuned             bool // with liaison run's settings of the runtime
 }
 
 // child is the process of one subject. It prints where its sources listen and
@@ -183,7 +184,10 @@ func (w *world) spawn(o orders) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), asChild+"="+string(text), "GOGC=200", "GOMEMLIMIT=280MiB", fmt.Sprintf("GOMAXPROCS=%d", 3*runtime.NumCPU())) // as liaison run has them
+	p.cmd.Env = append(os.Environ(), asChild+"="+string(text))
+	if o.Tuned {
+		p.cmd.Env = append(p.cmd.Env, "GOGC=200", "GOMEMLIMIT=280MiB", fmt.Sprintf("GOMAXPROCS=%d", 3*runtime.NumCPU()))
+	}
 	p.cmd.Stderr = &p.errs
 	output, err := p.cmd.StdoutPipe()
 	if err != nil {

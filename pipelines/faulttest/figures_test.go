@@ -193,7 +193,7 @@ func TestNoisyNeighbour(t *testing.T) {
 	const quiet, rate = 4, 250
 	each(t, scale(faulttest.Scale{Senders: 12, Messages: 20}, faulttest.Scale{Senders: 68, Messages: 1000}), func(w *world) {
 		w.onDisk()
-		p, err := w.spawn(orders{Rate: rate}) // a process of its own, whose pauses are not the checker's
+		p, err := w.spawn(orders{Rate: rate, Tuned: true}) // a process of its own, whose pauses are not the checker's
 		require.NoError(w.t, err)
 		ctx, cancel := context.WithTimeout(w.t.Context(), 2*patience())
 		defer cancel()

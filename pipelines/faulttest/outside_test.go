@@ -120,7 +120,7 @@ func TestBrokers(t *testing.T) {
 				end := func() {}
 				if name == "away" && *long { // measured in a process of its own, whose pauses are not the checker's
 					w.onDisk()
-					p, err := w.spawn(orders{})
+					p, err := w.spawn(orders{Tuned: true})
 					require.NoError(w.t, err)
 					end = func() {
 						require.NoError(w.t, p.input.Close())
