@@ -305,6 +305,19 @@ func update(control, patient, family string) []byte {
 		"PID|1||%s^^^ALDER^MR||%s^Anna\rPV1|1|O\r", control, patient, family)
 }
 
+// health is what /healthz says.
+func health(t *testing.T, a *app.App) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+a.Addresses()["operations"]+"/healthz", nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(text)
+}
+
 // A full disk: MLLP answers AE 207, FHIR 503, a file stays where it is, and all
 // of them go on by themselves when there is room.
 func TestFullDisk(t *testing.T) {
@@ -347,9 +360,11 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, os.Rename(file+".part", file))
 	code, _ = answer(n)
 	require.Equal(t, "AE", code)
+	require.Contains(t, health(t, a), "nothing is taken")
 	require.FileExists(t, file)
 	free.Store(1 << 40)
 	require.Eventually(t, func() bool { code, _ := answer(n); return code == "AA" }, 10*time.Second, 10*time.Millisecond)
+	require.NotContains(t, health(t, a), "nothing is taken")
 	require.Contains(t, []int{http.StatusOK, http.StatusCreated}, post())
 	require.Eventually(t, func() bool { _, err := os.Stat(file); return errors.Is(err, os.ErrNotExist) }, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, client.Close())

@@ -412,6 +412,10 @@ func (e *Engine) Stuck() []string {
 	return e.stuck
 }
 
+// Full says that nothing is taken, for want of room or because the volume is
+// read-only.
+func (e *Engine) Full() bool { return e.store.Full() }
+
 // ReadResource gives a held resource and its version, nil where there is none.
 func (e *Engine) ReadResource(_ context.Context, resourceType, id string) ([]byte, uint64, error) {
 	data, version, err := records.LookupResource(e.store, resourceType, id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,12 @@ func (e *Engine) keepHouse(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
+// freeSpace is what the volume of a directory still takes: nothing where it is
+// read-only.
 func freeSpace(dir string) (uint64, error) {
+	if err := unix.Access(dir, unix.W_OK); errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return 0, nil
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("free space of the data: %w", err)
@@ -73,7 +79,7 @@ func (e *Engine) watchSpace() error {
 	full := free < e.cfg.FreeSpace
 	if e.store.SetFull(full) != full {
 		if full {
-			e.cfg.Log.Error("too little space, or too few inodes: nothing is taken until there is more", "free", free, "needed", e.cfg.FreeSpace)
+			e.cfg.Log.Error("too little space, too few inodes, or read-only: nothing is taken until there is more", "free", free, "needed", e.cfg.FreeSpace)
 		} else {
 			e.cfg.Log.Info("there is space again", "free", free)
 		}

@@ -1,6 +1,7 @@
 package faulttest_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,9 +12,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -29,42 +33,77 @@ func usual() faulttest.Scale {
 	return scale(faulttest.Scale{Senders: 4, Messages: 30, Merges: true, Poison: 17}, share(200, 60, faulttest.Scale{Merges: true, Poison: 100}))
 }
 
-// 2. No room: nothing is answered positively, everything stays with its sender,
-// and when there is room it goes on by itself. A power cut in between shows that
-// no answer was early.
-func TestDiskFull(t *testing.T) {
-	each(t, usual(), func(w *world) {
-		w.measured()
-		var free atomic.Uint64
-		free.Store(1 << 30)
-		w.plan.Free = func(string) (uint64, error) { return free.Load(), nil }
-		w.start()
-		n := w.feed.Count()
-		fill := at(n/3, func() {
-			free.Store(0)
-			w.ledger.Phase("during")
-			w.fault()
-			for w.subject.metric("liaison_disk_free_bytes") != 0 && w.t.Context().Err() == nil { // it has seen it
-				runtime.Gosched()
-			}
-		})
-		driven := make(chan error, 1)
-		go func() { driven <- w.driving(fill) }()
-		refused := func(n int) {
-			w.t.Helper()
-			require.Eventually(w.t, func() bool { return w.ledger.Refused() >= n*len(w.feed.Senders) }, patience(), time.Millisecond, "not enough was refused")
+// A volumesFault has the volume take nothing, and gives back what mends it.
+type volumesFault func(w *world) (strike, mend func())
+
+// volumesFaults are a volume that fills, as the engine sees in time; one that is
+// full or read-only from one write to the next.
+func volumesFaults() map[string]volumesFault {
+	failing := func(err error, kinds ...errorfs.OpKind) volumesFault {
+		return func(w *world) (strike, mend func()) {
+			var failing atomic.Bool
+			w.plan.FS = errorfs.Wrap(cmp.Or[vfs.FS](w.plan.FS, vfs.Default), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if failing.Load() && slices.Contains(kinds, op.Kind) {
+					return err
+				}
+				return nil
+			}))
+			return func() { failing.Store(true) }, func() { failing.Store(false) }
 		}
-		refused(4) // what was being taken is answered
-		acked := w.ledger.Acked()
-		refused(8)
-		require.Equal(w.t, acked, w.ledger.Acked(), "answered without room")
-		began := time.Now()
-		w.ledger.OnAnswer(func() { w.recovered(began) })
-		w.ledger.Phase("after")
-		free.Store(1 << 30)
-		require.NoError(w.t, <-driven)
-		w.holds()
-	})
+	}
+	return map[string]volumesFault{
+		"watermark": func(w *world) (strike, mend func()) {
+			var free atomic.Uint64
+			free.Store(1 << 30)
+			w.plan.Free = func(string) (uint64, error) { return free.Load(), nil }
+			return func() {
+				free.Store(0)
+				for w.subject.metric("liaison_disk_free_bytes") != 0 && w.t.Context().Err() == nil { // it has seen it
+					runtime.Gosched()
+				}
+			}, func() { free.Store(1 << 30) }
+		},
+		"no room": failing(syscall.ENOSPC, errorfs.OpCreate, errorfs.OpFileWrite),
+		"read-only": failing(syscall.EROFS, errorfs.OpCreate, errorfs.OpLink, errorfs.OpRemove, errorfs.OpRename,
+			errorfs.OpReuseForWrite, errorfs.OpMkdirAll, errorfs.OpFilePreallocate, errorfs.OpFileWrite),
+	}
+}
+
+// 2. No room, or read-only: nothing is answered positively, everything stays
+// with its sender, and when the volume takes something it goes on by itself.
+func TestDiskFull(t *testing.T) {
+	for name, fault := range volumesFaults() {
+		t.Run(name, func(t *testing.T) {
+			each(t, usual(), func(w *world) {
+				w.measured()
+				strike, mend := fault(w)
+				w.start()
+				n := w.feed.Count()
+				fill := at(n/3, func() {
+					w.ledger.Phase("during")
+					w.fault()
+					strike()
+				})
+				driven := make(chan error, 1)
+				go func() { driven <- w.driving(fill) }()
+				refused := func(n int) {
+					w.t.Helper()
+					require.Eventually(w.t, func() bool { return w.ledger.Refused() >= n*len(w.feed.Senders) }, patience(), time.Millisecond, "not enough was refused")
+				}
+				refused(4) // what was being taken is answered
+				acked := w.ledger.Acked()
+				refused(8)
+				require.Equal(w.t, acked, w.ledger.Acked(), "answered without room")
+				began := time.Now()
+				w.ledger.OnAnswer(func() { w.recovered(began) })
+				w.ledger.Phase("after")
+				mend()
+				require.NoError(w.t, <-driven)
+				w.figure(faulttest.Figure{Name: "from the volume's first room to the first positive answer", Value: w.recovery.Seconds(), Unit: " s", AtMost: 5})
+				w.holds()
+			})
+		})
+	}
 }
 
 // A brokersFault breaks the brokers and gives back what mends them.

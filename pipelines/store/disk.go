@@ -1,14 +1,12 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,37 +21,44 @@ import (
 type disk struct {
 	vfs.FS
 	trouble *trouble
+	volume  *volume
 }
 
-func (d *disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
+// opened guards a file that is written, once the volume lets it be made.
+func (d *disk) opened(name string, open func() (vfs.File, error)) (f vfs.File, err error) {
+	err = d.volume.until(name, func() error {
+		f, err = open()
+		return err
+	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // as the file system said it
+		return nil, err
 	}
-	return &file{File: f, name: path.Base(name), trouble: d.trouble}, nil
+	return &file{File: f, name: path.Base(name), trouble: d.trouble, volume: d.volume}, nil
 }
 
 // Create implements vfs.FS.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := d.FS.Create(name, category)
-	return d.guard(f, name, err)
+	return d.opened(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 }
 
 // OpenReadWrite implements vfs.FS.
 func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	f, err := d.FS.OpenReadWrite(name, category, opts...)
-	return d.guard(f, name, err)
+	return d.opened(name, func() (vfs.File, error) { return d.FS.OpenReadWrite(name, category, opts...) })
 }
 
 // OpenDir implements vfs.FS.
 func (d *disk) OpenDir(name string) (vfs.File, error) {
-	f, err := d.FS.OpenDir(name)
-	return d.guard(f, name, err)
+	return d.opened(name, func() (vfs.File, error) { return d.FS.OpenDir(name) })
 }
 
 // ReuseForWrite implements vfs.FS.
 func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := d.FS.ReuseForWrite(old, name, category)
-	return d.guard(f, name, err)
+	return d.opened(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, category) })
+}
+
+// Rename implements vfs.FS.
+func (d *disk) Rename(old, name string) error {
+	return d.volume.until(name, func() error { return d.FS.Rename(old, name) })
 }
 
 // Unwrap implements vfs.FS.
@@ -64,6 +69,7 @@ type file struct {
 	vfs.File
 	name    string
 	trouble *trouble
+	volume  *volume
 }
 
 func (f *file) synced(err error) error {
@@ -87,14 +93,19 @@ func (f *file) SyncTo(length int64) (bool, error) {
 
 // Write implements vfs.File.
 func (f *file) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
+	n := 0
+	err := f.volume.until(f.name, func() error {
+		more, err := f.File.Write(p[n:])
+		n += more
+		return err //nolint:wrapcheck // as the file system said it
+	})
 	if err != nil {
 		f.trouble.wrote(f.name, err)
 	}
 	if err != nil && strings.HasSuffix(f.name, ".blob") { // Pebble cannot give such a file up
 		f.trouble.end("write of %s: %v", f.name, err)
 	}
-	return n, err //nolint:wrapcheck // as the file system said it
+	return n, err
 }
 
 // A trouble is what the disk, or Pebble in the background, has met.
@@ -147,7 +158,7 @@ func (t *trouble) tell(text string) {
 // finds it later; any other failure would only be repeated, until no append
 // finds room in memory.
 func (t *trouble) background(err error) {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if isFull(err) {
 		t.tell("the disk is full; tables are written again: " + plain("%v", err))
 		return
 	}

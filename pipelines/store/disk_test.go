@@ -148,3 +148,92 @@ func TestFailedWriteOfTables(t *testing.T) {
 		require.NoError(t, s.Close())
 	})
 }
+
+// A volume that takes nothing for a while, whatever it is that is to be written,
+// refuses what comes and goes on by itself; what was refused is not in the
+// journal, and what was taken is.
+func TestVolumeTakesNothing(t *testing.T) {
+	writes := []errorfs.OpKind{errorfs.OpFileWrite, errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpRename, errorfs.OpOpenDir}
+	for _, c := range []struct {
+		name, file string
+		failure    error
+	}{
+		{name: "read-only", failure: syscall.EROFS},
+		{name: "read-only, the log", file: ".log", failure: syscall.EROFS},
+		{name: "read-only, a table", file: ".sst", failure: syscall.EROFS},
+		{name: "read-only, values", file: ".blob", failure: syscall.EROFS},
+		{name: "read-only, the manifest", file: "MANIFEST", failure: syscall.EROFS},
+		{name: "closed to us", file: ".log", failure: syscall.EACCES},
+		{name: "full, the log", file: ".log", failure: syscall.ENOSPC},
+		{name: "full, values", file: ".blob", failure: syscall.EDQUOT},
+		{name: "full, the manifest", file: "MANIFEST", failure: syscall.ENOSPC},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &badDisk{}
+			s := d.open(t, c.file, c.failure, writes...)
+			taken := map[string]bool{}
+			var refused []string
+			n := 0
+			send := func() error {
+				n++
+				entry := fmt.Sprintf("%08d", n) + string(noise(100<<10))
+				_, err := s.Append([]byte(entry))
+				if err == nil {
+					taken[entry[:8]] = true
+				} else {
+					refused = append(refused, entry[:8])
+				}
+				return err
+			}
+			for range 3 {
+				require.NoError(t, send())
+			}
+			d.broken.Store(true)
+			require.Eventually(t, func() bool { return send() != nil }, patience, time.Microsecond)
+			for range 3 {
+				require.ErrorIs(t, send(), pipelines.ErrFull)
+			}
+			require.Contains(t, <-d.reported, c.failure.Error())
+			d.broken.Store(false)
+			require.Eventually(t, func() bool { return send() == nil }, 5*time.Second, time.Millisecond)
+			for range 30 {
+				require.NoError(t, send())
+			}
+			require.NotEmpty(t, refused)
+			require.Empty(t, d.ended)
+			last := uint64(0)
+			require.NoError(t, s.Entries(1, func(pos uint64, entry []byte) (bool, error) {
+				last++
+				require.Equal(t, last, pos, "positions have no gap")
+				require.True(t, taken[string(entry[:8])], "%s was refused", entry[:8])
+				delete(taken, string(entry[:8]))
+				return true, nil
+			}))
+			require.Empty(t, taken)
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// One that still takes nothing when the process stops does not keep it.
+func TestCloseReadOnly(t *testing.T) {
+	d := &badDisk{}
+	s := d.open(t, ".log", syscall.EROFS, errorfs.OpFileWrite)
+	d.broken.Store(true)
+	_, err := s.Append([]byte("x"))
+	require.ErrorIs(t, err, pipelines.ErrFull)
+	go func() { _ = s.Close() }()
+	d.ends(t, "read-only file system")
+}
+
+// A store that cannot be opened says so.
+func TestOpenReadOnly(t *testing.T) {
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate {
+			return syscall.EROFS
+		}
+		return nil
+	}))
+	_, err := store.Open("data", store.Options{FS: fs})
+	require.ErrorIs(t, err, syscall.EROFS)
+}

@@ -71,13 +71,19 @@ type Store struct {
 	appended uint64        // bytes ever put into the journal, owned by the committer
 	size     atomic.Int64  // bytes that the journal holds
 	trouble  *trouble
+	volume   *volume
 }
 
+// An appendRequest is stored or refused, whichever comes first.
 type appendRequest struct {
 	entry []byte
 	pos   uint64
 	err   chan error
+	ended atomic.Bool
 }
+
+// end takes the request for the one who asks; false: it was the other.
+func (r *appendRequest) end() bool { return r.ended.CompareAndSwap(false, true) }
 
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
@@ -85,8 +91,9 @@ func Open(dir string, o Options) (*Store, error) {
 	cache := pebble.NewCache(size) // the memory tables are taken off it
 	defer cache.Unref()
 	trouble := &trouble{fatal: o.Fatal, report: o.Report}
+	volume := newVolume(trouble)
 	options := &pebble.Options{
-		FS: &disk{FS: cmp.Or(o.FS, vfs.Default), trouble: trouble}, EventListener: trouble.listener(), Logger: trouble,
+		FS: &disk{FS: cmp.Or(o.FS, vfs.Default), trouble: trouble, volume: volume}, EventListener: trouble.listener(), Logger: trouble,
 		ReadOnly: o.ReadOnly, Cache: cache, MemTableSize: uint64(size / 6), MaxOpenFiles: int(min(pipelines.OpenFiles()/4, 1000)),
 		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 8, L0StopWritesThreshold: 40, DisableWAL: false,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20, BytesPerSync: 1 << 20,
@@ -108,7 +115,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store in %s: %w", dir, err)
 	}
-	s := &Store{db: db, trouble: trouble, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
+	s := &Store{db: db, trouble: trouble, volume: volume, appends: make(chan *appendRequest, 1024), done: make(chan struct{}), stopping: make(chan struct{}), grown: make(chan struct{})}
 	if s.last, err = s.lastNumber(spaceJournal); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -119,6 +126,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.ReadOnly {
 		close(s.done)
 	} else {
+		volume.open()
 		go s.commitAppends()
 	}
 	return s, nil
@@ -130,6 +138,7 @@ func (s *Store) Close() error {
 	case <-s.stopping:
 	default:
 		close(s.stopping)
+		close(s.volume.stopping)
 	}
 	<-s.done
 	if err := s.db.Close(); err != nil {
@@ -186,6 +195,10 @@ func (s *Store) Number(name string) (uint64, error) { return s.number(name) }
 // was said before.
 func (s *Store) SetFull(full bool) (before bool) { return s.full.Swap(full) }
 
+// Full says that appends are refused: somebody set it so, or the volume takes
+// nothing.
+func (s *Store) Full() bool { return s.full.Load() || s.volume.refusesNow() }
+
 // Failed says that an fsync, or a write to the log, has failed: the process
 // ends, and until it has ended nothing may be answered positively, what is on
 // disk neither.
@@ -197,7 +210,7 @@ func (s *Store) Append(entry []byte) (uint64, error) {
 	switch {
 	case s.Failed():
 		return 0, pipelines.ErrClosed
-	case s.full.Load():
+	case s.Full():
 		return 0, pipelines.ErrFull
 	}
 	pos, err := s.append(entry)
@@ -209,13 +222,22 @@ func (s *Store) Append(entry []byte) (uint64, error) {
 
 func (s *Store) append(entry []byte) (uint64, error) {
 	r := &appendRequest{entry: entry, err: make(chan error, 1)}
+	refusing := s.volume.refusing()
 	select {
 	case s.appends <- r:
+	case <-refusing:
+		return 0, pipelines.ErrFull
 	case <-s.stopping:
 		return 0, pipelines.ErrClosed
 	}
 	select {
 	case err := <-r.err:
+		return r.pos, err
+	case <-refusing:
+		if r.end() {
+			return 0, pipelines.ErrFull
+		}
+		err := <-r.err
 		return r.pos, err
 	case <-s.done:
 		select {
@@ -258,6 +280,10 @@ func (s *Store) commitAppends() {
 }
 
 func (s *Store) commitGroup(group []*appendRequest) {
+	group = slices.DeleteFunc(group, func(r *appendRequest) bool { return r.ended.Load() })
+	if len(group) == 0 {
+		return
+	}
 	b := s.db.NewBatch(pebble.WithInitialSizeBytes(32 << 10))
 	pos, size := s.last, uint64(0)
 	var err error
@@ -276,6 +302,9 @@ func (s *Store) commitGroup(group []*appendRequest) {
 		err = b.Commit(pebble.Sync)
 	}
 	err = errors.Join(err, b.Close())
+	if err == nil && !ended(group) {
+		err = errors.Join(pipelines.ErrFull, s.takeOut(pos))
+	}
 	if err == nil {
 		s.last = pos
 		s.appended += size
@@ -291,6 +320,27 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	for _, r := range group {
 		r.err <- err
 	}
+}
+
+// ended takes all requests of a group; false: some were refused meanwhile.
+func ended(group []*appendRequest) bool {
+	all := true
+	for _, r := range group {
+		all = r.end() && all
+	}
+	return all
+}
+
+// takeOut deletes the entries behind the last up to a position. The disk has
+// them in the end, but some sender was told that it has not, and will send again.
+func (s *Store) takeOut(pos uint64) error {
+	b := s.db.NewBatch()
+	err := errors.Join(
+		b.DeleteRange(key(spaceJournal, s.last+1), key(spaceJournal, pos+1), nil),
+		b.Set(meta(metaAppended), binary.BigEndian.AppendUint64(nil, s.appended), nil),
+		b.Commit(pebble.Sync),
+	)
+	return errors.Join(err, b.Close())
 }
 
 // Tail is the last position in the journal that is on disk.

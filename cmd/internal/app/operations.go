@@ -67,6 +67,9 @@ func (a *App) listenOperations(ctx context.Context, reg *prometheus.Registry) (*
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
+		if a.engine.Full() {
+			fmt.Fprintln(w, "nothing is taken: too little space, or the volume is read-only")
+		}
 		for _, topic := range a.engine.Stuck() { // the process is well, and what it took is kept
 			fmt.Fprintf(w, "kafka does not take the events of %s: they wait on disk\n", topic)
 		}
