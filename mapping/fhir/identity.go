@@ -83,10 +83,7 @@ func AppendTransaction(dst []byte, resources []*Node) []byte {
 // AppendEntries appends the entries of a transaction Bundle and closes it.
 func AppendEntries(dst []byte, resources []*Node) []byte {
 	dst = append(dst, `"entry":[`...)
-	inside := make(map[target]bool, len(resources))
-	for _, r := range resources {
-		inside[target{typ: r.ResourceType(), id: r.ID()}] = true
-	}
+	in := inside(resources)
 	for i, r := range resources {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -95,7 +92,7 @@ func AppendEntries(dst []byte, resources []*Node) []byte {
 		dst = append(dst, `{"fullUrl":"urn:uuid:`...)
 		dst = append(dst, id...)
 		dst = append(dst, `","resource":`...)
-		dst = r.append(dst, inside)
+		dst = r.append(dst, in)
 		dst = append(dst, `,"request":{"method":"PUT","url":"`...)
 		dst = append(dst, r.ResourceType()...)
 		dst = append(dst, '/')
@@ -108,11 +105,39 @@ func AppendEntries(dst []byte, resources []*Node) []byte {
 // A target is what a relative reference names.
 type target struct{ typ, id string }
 
+// Targets are the resources of a Bundle: a few are looked through faster than a
+// map is made.
+type targets struct {
+	few  []*Node
+	many map[target]bool
+}
+
+func inside(resources []*Node) *targets {
+	const few = 32
+	if len(resources) <= few {
+		return &targets{few: resources}
+	}
+	many := make(map[target]bool, len(resources))
+	for _, r := range resources {
+		many[target{typ: r.ResourceType(), id: r.ID()}] = true
+	}
+	return &targets{many: many}
+}
+
+func (t *targets) has(typ, id string) bool {
+	for _, r := range t.few {
+		if r.ID() == id && r.ResourceType() == typ {
+			return true
+		}
+	}
+	return t.many[target{typ: typ, id: id}]
+}
+
 // appendReference appends a reference, absolute where it names a resource of
 // the Bundle.
-func appendReference(dst []byte, text string, inside map[target]bool) []byte {
+func appendReference(dst []byte, text string, in *targets) []byte {
 	typ, id, _ := strings.Cut(text, "/")
-	if !inside[target{typ: typ, id: id}] {
+	if !in.has(typ, id) {
 		return AppendQuoted(dst, text)
 	}
 	dst = append(dst, `"urn:uuid:`...)

@@ -368,8 +368,8 @@ func (p *parser) hex() (rune, bool) {
 func (n *Node) AppendJSON(dst []byte) []byte { return n.append(dst, nil) }
 
 // append is AppendJSON; references to what is inside a Bundle become absolute.
-func (n *Node) append(dst []byte, inside map[target]bool) []byte {
-	if n.fixed != nil && (inside == nil || len(n.fixed.references) == 0) {
+func (n *Node) append(dst []byte, in *targets) []byte {
+	if n.fixed != nil && (in == nil || len(n.fixed.references) == 0) {
 		return append(dst, n.fixed.json...)
 	}
 	switch n.Kind {
@@ -381,7 +381,7 @@ func (n *Node) append(dst []byte, inside map[target]bool) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = k.append(dst, inside)
+			dst = k.append(dst, in)
 		}
 		return append(dst, ']')
 	case Object:
@@ -399,11 +399,11 @@ func (n *Node) append(dst []byte, inside map[target]bool) []byte {
 		dst = append(dst, '"', ':')
 		switch {
 		case k.Kind != String:
-			dst = k.append(dst, inside)
-		case inside == nil || k.Name != "reference":
+			dst = k.append(dst, in)
+		case in == nil || k.Name != "reference":
 			dst = AppendQuoted(dst, k.Text)
 		default:
-			dst = appendReference(dst, k.Text, inside)
+			dst = appendReference(dst, k.Text, in)
 		}
 	}
 	return append(dst, '}')

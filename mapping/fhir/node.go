@@ -284,10 +284,18 @@ func (n *Node) Items() []*Node {
 }
 
 // ResourceType is the resource's type, or "".
-func (n *Node) ResourceType() string { return n.Str("resourceType") }
+func (n *Node) ResourceType() string { return n.Get("resourceType").text() }
 
 // ID is the resource's logical id, or "".
-func (n *Node) ID() string { return n.Str("id") }
+func (n *Node) ID() string { return n.Get("id").text() }
+
+// text is a string's text, or "".
+func (n *Node) text() string {
+	if n == nil || n.Kind != String {
+		return ""
+	}
+	return n.Text
+}
 
 // Clone copies the tree out of any arena. Frozen parts without references,
 // which stand in none, are shared.

@@ -22,13 +22,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 	c.Occurred, c.ZoneSource = r.occurred()
 	c.Stamp = records.Stamp{Sender: r.ctx.Source + "|" + h.SendingApplication + "|" + h.SendingFacility, Order: r.order()}
 	rows := st.triggers[h.Type()]
-	made := 0
-	for _, e := range r.entries {
-		if e.record {
-			made++
-		}
-	}
-	c.Items, c.Related = make([]records.Item, 0, made), make([]*fhir.Node, 0, len(r.entries)-made)
+	c.Items, c.Related = r.items[:0], r.related[:0]
 	f := r.frame()
 	defer r.free(f)
 	for _, e := range r.entries {
@@ -57,6 +51,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 	r.imply(c, rows, groups)
 	r.place(c)
 	r.edges(c, st, groups)
+	r.items, r.related = c.Items, c.Related
 	for _, w := range r.report.Warnings {
 		c.Warnings = append(c.Warnings, w.Code+" "+w.Place)
 	}

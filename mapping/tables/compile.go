@@ -49,6 +49,7 @@ type crule struct {
 	perRepetition bool
 	as            string
 	sub           *section
+	alone         bool // what sub makes of a value is all that goes into its element
 	table         *codeTable
 	with          []crule
 	cond          cond

@@ -80,8 +80,9 @@ func TestGolden(t *testing.T) {
 			require.NoError(t, err)
 			raw = bytes.ReplaceAll(bytes.TrimSpace(raw), []byte("\n"), []byte("\r"))
 			bundle, report := mapOne(t, mapper, raw)
-			again, _ := mapOne(t, mapper, raw)
+			again, second := mapOne(t, mapper, raw)
 			require.Equal(t, string(bundle), string(again), "a second run")
+			require.Equal(t, report, second)
 			require.Empty(t, check.CheckJSON(bundle))
 			kept := 0
 			for _, u := range report.Unmapped {

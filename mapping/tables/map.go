@@ -165,7 +165,7 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	}
 	r := m.begin(msg, header, &ctx)
 	r.trace = t
-	r.groups = arrange(st.root, msg, r.groups)
+	r.groups = r.arrange(st.root, msg, r.groups)
 	r.anchors = st.anchors(msg, r.anchors)
 	groups, main := r.groups, r.main
 	for i := range msg.Len() {

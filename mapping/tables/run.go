@@ -50,11 +50,16 @@ type run struct {
 	scope      uint32 // of parts
 	trace      *trace // nil in service
 	recordings []*recording
+	before     []uint8 // what the leaves were of the values that are recorded, a stack
 
-	scratch []byte
-	frames  []*frame // to use again
-	made    []*entry // every entry so far, in use or to use again
-	taken   int      // how many of them are in use
+	scratch   []byte
+	frames    []*frame // to use again
+	made      []*entry // every entry so far, in use or to use again
+	taken     int      // how many of them are in use
+	instances []*instance
+	begun     int // how many of them are in use
+	items     []records.Item
+	related   []*fhir.Node
 }
 
 // begin takes a run, with the memory of an earlier one where there is one.
@@ -69,7 +74,7 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.byID, r.refs, r.labels, r.listings = emptied(r.byID), emptied(r.refs), emptied(r.labels), emptied(r.listings)
 	r.warned = emptied(r.warned)
 	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
-	r.taken = 0
+	r.taken, r.begun = 0, 0
 	r.scope = r.scopeNumber()
 	return r
 }
@@ -206,6 +211,16 @@ func (r *run) mark(v hl7v2.Value, as uint8) {
 	for i := start; i < start+len(v.Raw()); i++ {
 		if r.leaves[i] == leafUnread {
 			r.leaves[i] = as
+		}
+	}
+}
+
+// leave marks the leaves of a value as those of the same text were elsewhere.
+func (r *run) leave(v hl7v2.Value, marks []uint8) {
+	start := v.Offset()
+	for i, m := range marks {
+		if m != leafUnread && r.leaves[start+i] == leafUnread {
+			r.leaves[start+i] = m
 		}
 	}
 }

@@ -254,14 +254,13 @@ func nearest(list []int, from int) int {
 // arrange puts every segment of a message into group instances. It follows the
 // structure where the message does, and else takes the nearest open group that
 // can hold the segment; what no group knows stays with the segment before it.
-func arrange(root *group, msg *hl7v2.Message, into []*instance) []*instance {
-	top := &instance{def: root}
-	at := top
+func (r *run) arrange(root *group, msg *hl7v2.Message, into []*instance) []*instance {
+	at := r.instance(root, nil)
 	for i := range msg.Len() {
 		s := msg.Segment(i)
-		next := place(at, msg, s, true)
+		next := r.stand(at, msg, s, true)
 		if next == nil {
-			next = place(at, msg, s, false)
+			next = r.stand(at, msg, s, false)
 		}
 		if next == nil {
 			next = at
@@ -274,9 +273,20 @@ func arrange(root *group, msg *hl7v2.Message, into []*instance) []*instance {
 	return into
 }
 
-// place finds the instance for a segment from the innermost open group
+// instance starts one, with the memory of an earlier message's.
+func (r *run) instance(def *group, parent *instance) *instance {
+	if r.begun == len(r.instances) {
+		r.instances = append(r.instances, &instance{})
+	}
+	g := r.instances[r.begun]
+	r.begun++
+	*g = instance{def: def, parent: parent, segments: g.segments[:0], named: g.named[:0], singles: g.singles[:0], all: g.all[:0]}
+	return g
+}
+
+// stand finds the instance for a segment from the innermost open group
 // outwards; in order means at or behind what was filled last.
-func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *instance {
+func (r *run) stand(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *instance {
 	for g := at; g != nil; g = g.parent {
 		for k, it := range g.def.items {
 			if ordered && (k < g.position || k == g.position && it.group == nil && !it.repeats && len(g.segments) > 0 && filled(g, msg, it.segment)) {
@@ -291,7 +301,7 @@ func place(at *instance, msg *hl7v2.Message, s hl7v2.Segment, ordered bool) *ins
 			}
 			if it.group != nil && it.group.begins(msg, s) {
 				g.position = k
-				return open(g, it, msg, s)
+				return r.open(g, it, msg, s)
 			}
 		}
 	}
@@ -313,8 +323,8 @@ func filled(g *instance, msg *hl7v2.Message, name string) bool {
 }
 
 // open starts an instance of a group, down to the one that holds the segment.
-func open(parent *instance, as item, msg *hl7v2.Message, s hl7v2.Segment) *instance {
-	g := &instance{def: as.group, parent: parent}
+func (r *run) open(parent *instance, as item, msg *hl7v2.Message, s hl7v2.Segment) *instance {
+	g := r.instance(as.group, parent)
 	if !as.repeats {
 		parent.singles = append(parent.singles, g)
 	}
@@ -325,7 +335,7 @@ func open(parent *instance, as item, msg *hl7v2.Message, s hl7v2.Segment) *insta
 		}
 		if it.group != nil && it.group.begins(msg, s) {
 			g.position = k
-			return open(g, it, msg, s)
+			return r.open(g, it, msg, s)
 		}
 	}
 	return g
