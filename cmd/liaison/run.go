@@ -33,6 +33,7 @@ func runCommand() *cobra.Command {
 			}
 			tune()
 			debug.FreeOSMemory()
+			dropFilePages()
 			addresses := a.Addresses()
 			for _, name := range slices.Sorted(maps.Keys(addresses)) {
 				log.Info("listening", "what", name, "address", addresses[name])
