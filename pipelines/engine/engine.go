@@ -60,7 +60,8 @@ type Config struct {
 	RetentionSize int64
 	FreeSpace     uint64        // bytes of the volume below which nothing is taken
 	Housekeeping  time.Duration // how often space and retention are looked at; 0: 1 s
-	Drain         time.Duration // how long stopping waits for Kafka; 0: 10 s
+	Finish        time.Duration // how long stopping goes on with what the journal has; 0: 10 s
+	Drain         time.Duration // how long stopping then waits for Kafka; 0: 10 s
 	Patience      time.Duration // how long a partition may keep the others waiting; 0: 3 s
 	Key           []byte        // the site's; nil: SiteKey's
 	// Settings is the configuration as the journal keeps it: all that bears on
@@ -127,6 +128,9 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	}
 	if cfg.Housekeeping <= 0 {
 		cfg.Housekeeping = time.Second
+	}
+	if cfg.Finish <= 0 {
+		cfg.Finish = 10 * time.Second
 	}
 	if cfg.Drain <= 0 {
 		cfg.Drain = 10 * time.Second
@@ -240,7 +244,8 @@ func writeKey(name string, key []byte) error {
 }
 
 // Run works until ctx is done, then drains: what is in the journal becomes
-// events. What Kafka does not take by then waits for the next start.
+// events. What is not done after a while, or Kafka does not take by then, waits
+// for the next start.
 func (e *Engine) Run(ctx context.Context) error {
 	if err := e.resume(); err != nil {
 		return err

@@ -65,7 +65,8 @@ func (e *Engine) process(ctx context.Context, stop <-chan struct{}) error {
 	return group.Wait()
 }
 
-// read prepares the journal's entries in batches.
+// read prepares the journal's entries in batches. Once it is to stop it goes on
+// to the journal's end, but not for longer than a while.
 func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []*prepared) error {
 	from := e.current() + 1
 	workers := make(chan work, e.cfg.Batch)
@@ -73,7 +74,16 @@ func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []
 	for range e.cfg.Workers {
 		go e.worker(workers)
 	}
+	var late <-chan time.Time
 	for {
+		select {
+		case <-late:
+			return nil
+		default:
+		}
+		if late == nil && closed(stop) {
+			late = time.After(e.cfg.Finish)
+		}
 		grown := e.store.Grown()
 		list, err := e.batch(from, workers)
 		if err != nil {
@@ -97,6 +107,15 @@ func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

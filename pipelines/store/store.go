@@ -10,9 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,17 +71,6 @@ type Store struct {
 	trouble  *trouble
 	volume   *volume
 }
-
-// An appendRequest is stored or refused, whichever comes first.
-type appendRequest struct {
-	entry []byte
-	pos   uint64
-	err   chan error
-	ended atomic.Bool
-}
-
-// end takes the request for the one who asks; false: it was the other.
-func (r *appendRequest) end() bool { return r.ended.CompareAndSwap(false, true) }
 
 // Open opens or makes the store in a directory.
 func Open(dir string, o Options) (*Store, error) {
@@ -204,145 +191,6 @@ func (s *Store) Full() bool { return s.full.Load() || s.volume.refusesNow() }
 // disk neither.
 func (s *Store) Failed() bool { return s.trouble.failed.Load() }
 
-// Append puts an entry behind the journal and returns when it is on disk. Many
-// callers share one fsync.
-func (s *Store) Append(entry []byte) (uint64, error) {
-	switch {
-	case s.Failed():
-		return 0, pipelines.ErrClosed
-	case s.Full():
-		return 0, pipelines.ErrFull
-	}
-	pos, err := s.append(entry)
-	if err == nil && s.Failed() {
-		return 0, pipelines.ErrClosed
-	}
-	return pos, err
-}
-
-func (s *Store) append(entry []byte) (uint64, error) {
-	r := &appendRequest{entry: entry, err: make(chan error, 1)}
-	refusing := s.volume.refusing()
-	select {
-	case s.appends <- r:
-	case <-refusing:
-		return 0, pipelines.ErrFull
-	case <-s.stopping:
-		return 0, pipelines.ErrClosed
-	}
-	select {
-	case err := <-r.err:
-		return r.pos, err
-	case <-refusing:
-		if r.end() {
-			return 0, pipelines.ErrFull
-		}
-		err := <-r.err
-		return r.pos, err
-	case <-s.done:
-		select {
-		case err := <-r.err:
-			return r.pos, err
-		default:
-			return 0, pipelines.ErrClosed
-		}
-	}
-}
-
-func (s *Store) commitAppends() {
-	defer close(s.done)
-	var group []*appendRequest
-	for {
-		group = group[:0]
-		select {
-		case r := <-s.appends:
-			group = append(group, r)
-		case <-s.stopping:
-			select {
-			case r := <-s.appends:
-				group = append(group, r)
-			default:
-				return
-			}
-		}
-		for size := len(group[0].entry); size < 4<<20 && len(group) < 1024; {
-			select {
-			case r := <-s.appends:
-				group = append(group, r)
-				size += len(r.entry)
-				continue
-			default:
-			}
-			break
-		}
-		s.commitGroup(group)
-	}
-}
-
-func (s *Store) commitGroup(group []*appendRequest) {
-	group = slices.DeleteFunc(group, func(r *appendRequest) bool { return r.ended.Load() })
-	if len(group) == 0 {
-		return
-	}
-	b := s.db.NewBatch(pebble.WithInitialSizeBytes(32 << 10))
-	pos, size := s.last, uint64(0)
-	var err error
-	for _, r := range group {
-		pos++
-		r.pos = pos
-		size += uint64(len(r.entry))
-		if err = b.Set(key(spaceJournal, pos), r.entry, nil); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = b.Set(meta(metaAppended), binary.BigEndian.AppendUint64(nil, s.appended+size), nil)
-	}
-	if err == nil {
-		err = b.Commit(pebble.Sync)
-	}
-	err = errors.Join(err, b.Close())
-	if err == nil && !ended(group) {
-		err = errors.Join(pipelines.ErrFull, s.takeOut(pos))
-	}
-	if err == nil {
-		s.last = pos
-		s.appended += size
-		s.size.Add(int64(size))
-		s.tail.Store(pos)
-		s.mu.Lock()
-		close(s.grown)
-		s.grown = make(chan struct{})
-		s.mu.Unlock()
-	} else {
-		err = fmt.Errorf("append to journal: %w", err)
-	}
-	for _, r := range group {
-		r.err <- err
-	}
-}
-
-// ended takes all requests of a group; false: some were refused meanwhile.
-func ended(group []*appendRequest) bool {
-	all := true
-	for _, r := range group {
-		all = r.end() && all
-	}
-	return all
-}
-
-// takeOut deletes the entries behind the last up to a position. The disk has
-// them in the end, but some sender was told that it has not, and will send again.
-func (s *Store) takeOut(pos uint64) error {
-	b := s.db.NewBatch()
-	err := errors.Join(
-		b.DeleteRange(key(spaceJournal, s.last+1), key(spaceJournal, pos+1), nil),
-		b.Set(meta(metaAppended), binary.BigEndian.AppendUint64(nil, s.appended), nil),
-		b.Commit(pebble.Sync),
-	)
-	return errors.Join(err, b.Close())
-}
-
 // Tail is the last position in the journal that is on disk.
 func (s *Store) Tail() uint64 { return s.tail.Load() }
 
@@ -409,55 +257,6 @@ func (s *Store) Outcome(pos uint64) (pipelines.Outcome, bool, error) {
 	return o, true, json.Unmarshal(v, &o)
 }
 
-// A Batch is one atomic write.
-type Batch struct {
-	s           *Store
-	b           *pebble.Batch
-	key, packed []byte // to write with again
-}
-
-// NewBatch starts one. It is good for one Commit.
-func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.batch()} }
-
-// batch takes a Pebble batch, with the memory of one that was closed.
-func (s *Store) batch() *pebble.Batch {
-	return s.db.NewBatch(pebble.WithInitialSizeBytes(max(64<<10, int(s.typical.Load()))), pebble.WithMaxRetainedSizeBytes(4<<20))
-}
-
-// under gives a key in a space; it is good until the next.
-func (b *Batch) under(space byte, name string) []byte {
-	b.key = append(append(b.key[:0], space), name...)
-	return b.key
-}
-
-// Size is how many bytes the batch has so far.
-func (b *Batch) Size() int { return b.b.Len() }
-
-// State writes the records' own keys.
-func (b *Batch) State(writes map[string][]byte) error {
-	names := slices.AppendSeq(make([]string, 0, len(writes)), maps.Keys(writes))
-	slices.Sort(names) // which the memory tables take faster
-	for _, name := range names {
-		k, v := b.under(spaceState, name), writes[name]
-		var err error
-		if v == nil {
-			err = b.b.Delete(k, nil)
-		} else {
-			err = b.b.Set(k, v, nil)
-		}
-		if err != nil {
-			return fmt.Errorf("write state: %w", err)
-		}
-	}
-	return nil
-}
-
-// Event puts an event into the outbox, compressed.
-func (b *Batch) Event(n uint64, event []byte) error {
-	b.packed = s2.Encode(b.packed[:cap(b.packed)], event)
-	return wrap(b.b.Set(key(spaceOutbox, n), b.packed, nil))
-}
-
 // Event reads one event as it is stored, nil where there is none.
 func (s *Store) Event(n uint64) ([]byte, error) { return s.get(key(spaceOutbox, n)) }
 
@@ -470,79 +269,11 @@ func DecodeEvent(into, stored []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Outcome writes a message's fate.
-func (b *Batch) Outcome(pos uint64, o pipelines.Outcome) error {
-	v, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("write outcome: %w", err)
-	}
-	return wrap(b.b.Set(key(spaceOutcome, pos), v, nil))
-}
-
-// Number writes a named counter.
-func (b *Batch) Number(name string, n uint64) error {
-	return wrap(b.b.Set(meta(name), binary.BigEndian.AppendUint64(nil, n), nil))
-}
-
-// Meta writes a named value; nil deletes it.
-func (b *Batch) Meta(name string, value []byte) error {
-	if value == nil {
-		return wrap(b.b.Delete(meta(name), nil))
-	}
-	return wrap(b.b.Set(meta(name), value, nil))
-}
-
 // Meta reads a named value.
 func (s *Store) Meta(name string) ([]byte, error) { return s.get(meta(name)) }
 
 // Held reads one quarantined message, nil where there is none.
 func (s *Store) Held(pos uint64) ([]byte, error) { return s.get(key(spaceQuarantine, pos)) }
-
-// Quarantine writes or, with nil, takes out a quarantined message.
-func (b *Batch) Quarantine(pos uint64, info []byte) error {
-	if info == nil {
-		return wrap(b.b.Delete(key(spaceQuarantine, pos), nil))
-	}
-	return wrap(b.b.Set(key(spaceQuarantine, pos), info, nil))
-}
-
-func wrap(err error) error {
-	if err != nil {
-		return fmt.Errorf("write store: %w", err)
-	}
-	return nil
-}
-
-// Commit makes the batch durable, all or nothing.
-func (b *Batch) Commit() error {
-	durable, err := b.Apply()
-	if err != nil {
-		return err
-	}
-	return durable()
-}
-
-// Apply makes the batch readable, all or nothing, and gives a function that
-// returns once it is durable, as everything before it. It is called once. A
-// batch that the disk did not take is fatal, as it is in Append: Pebble ends the
-// process for those who wait within it only, and until the next append a resend
-// would still be answered from the index.
-func (b *Batch) Apply() (durable func() error, err error) {
-	b.s.typical.Store(int64(min(b.b.Len()+b.b.Len()/8, 2<<20)))
-	if err := b.s.db.ApplyNoSyncWait(b.b, pebble.Sync); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	return func() error {
-		err := b.b.SyncWait()
-		if err != nil {
-			b.s.trouble.end("commit: %v", err)
-		}
-		if err = errors.Join(err, b.b.Close()); err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		return nil
-	}, nil
-}
 
 // Get implements records.View.
 func (s *Store) Get(k []byte) ([]byte, error) { return s.get(append([]byte{spaceState}, k...)) }

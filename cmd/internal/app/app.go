@@ -350,8 +350,8 @@ func (a *App) Run(ctx context.Context) error {
 	if running {
 		errs = append(errs, <-engineDone)
 	}
-	_, _, event, published := a.engine.Progress()
-	a.log.Info("stopped", "events_waiting_for_kafka", event-published)
+	tail, checkpoint, event, published := a.engine.Progress()
+	a.log.Info("stopped", "messages_waiting", tail-checkpoint, "events_waiting_for_kafka", event-published)
 	return errors.Join(errs...)
 }
 
