@@ -280,15 +280,15 @@ func builtinType(as string) bool {
 }
 
 func checkCalls(e expr) error {
-	known := functions()
 	for _, t := range e.terms {
 		if t.kind != termCall {
 			continue
 		}
-		n, ok := known[t.text]
+		fn, ok := functions()[t.text]
 		if !ok {
 			return fmt.Errorf("no function %s()", t.text)
 		}
+		n := fn.args
 		if n >= 0 && n != len(t.args) || n < 0 && len(t.args) == 0 {
 			return fmt.Errorf("%s() takes %d arguments", t.text, n)
 		}

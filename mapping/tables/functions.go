@@ -53,11 +53,20 @@ func (e *expr) value(f *frame) hl7v2.Value {
 	return hl7v2.Value{}
 }
 
-// functions are the computed sources, with the number of their arguments
-// (-1: any).
-func functions() map[string]int {
-	return map[string]int{
-		"system": -1, "data": 2, "series": 1, "first": -1, "minutes": 2, "offset": 2, "end": 3, "after": 3, "before": 3, "earliest": -1, "finish": -1, "phone": 1, "join": -1, "lines": 1, "whole": 1, "digits": 1, "contenttype": 2, "received": 0, "codesystem": -1, "uri": 2, "position": 0, "nth": -1, "again": -1, "variant": -1, "comparator": 1, "magnitude": 1, "base64": 1, "gathered": -1,
+// A function is a computed source: the number of its arguments (-1: any), and
+// of how many, from the first on, it gives nothing without.
+type function struct{ args, needed int }
+
+func functions() map[string]function {
+	return map[string]function{
+		"again": {args: -1}, "codesystem": {args: -1}, "earliest": {args: -1}, "finish": {args: -1}, "first": {args: -1}, "gathered": {args: -1},
+		"join": {args: -1}, "nth": {args: -1}, "variant": {args: -1},
+		"position": {}, "received": {},
+		"system": {args: -1, needed: 1}, // of one argument; of three each may stand alone
+		"base64": {1, 1}, "comparator": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
+		"series": {args: 1}, "contenttype": {args: 2}, "data": {args: 2},
+		"minutes": {2, 1}, "offset": {2, 1}, "uri": {2, 1},
+		"after": {3, 2}, "before": {3, 2}, "end": {3, 2},
 	}
 }
 

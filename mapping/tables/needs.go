@@ -9,8 +9,8 @@ func needsOf(c *crule, condition []ref, own string) needs {
 	var n needs
 	if c.isRef {
 		n.add(c.ref, own)
-	} else if len(c.source.terms) == 1 {
-		n.addCall(&c.source.terms[0], own)
+	} else if len(c.source.terms) == 1 && c.source.terms[0].kind == termCall {
+		n.addCall(&c.source.terms[0], own, functions())
 	}
 	if c.nullable || c.perRepetition { // `""` in the source counts where the condition does not hold
 		return n
@@ -27,29 +27,22 @@ func (n needs) with(condition []ref, own string) needs {
 }
 
 // addCall adds the arguments without which a function gives nothing.
-func (n *needs) addCall(t *term, own string) {
+func (n *needs) addCall(t *term, own string, known map[string]function) {
 	if t.kind != termCall {
 		return
 	}
-	var needed []int
-	switch t.text {
-	case "minutes", "offset", "phone", "lines", "whole", "digits", "comparator", "magnitude", "uri", "base64":
-		needed = []int{0}
-	case "system":
-		if len(t.args) == 1 {
-			needed = []int{0}
-		}
-	case "end", "after", "before":
-		needed = []int{0, 1}
+	needed := known[t.text].needed
+	if t.text == "system" && len(t.args) > 1 {
+		needed = 0
 	}
-	for _, i := range needed {
-		if i >= len(t.args) || len(t.args[i].terms) != 1 {
+	for i := range min(needed, len(t.args)) {
+		if len(t.args[i].terms) != 1 {
 			continue
 		}
 		if arg := &t.args[i].terms[0]; arg.kind == termRef {
 			n.add(arg.ref, own)
 		} else {
-			n.addCall(arg, own)
+			n.addCall(arg, own, known)
 		}
 	}
 }
