@@ -245,13 +245,20 @@ func writeKey(name string, key []byte) error {
 
 // Run works until ctx is done, then drains: what is in the journal becomes
 // events. What is not done after a while, or Kafka does not take by then, waits
-// for the next start.
+// for the next start. A volume that takes nothing then ends the process.
 func (e *Engine) Run(ctx context.Context) error {
 	if err := e.resume(); err != nil {
 		return err
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(e.cfg.Finish + e.cfg.Drain):
+			e.store.StopWaiting()
+		case <-work.Done():
+		}
+	})()
 	group, groupCtx := errgroup.WithContext(work)
 	processed := make(chan struct{})
 	group.Go(func() error {
@@ -296,8 +303,19 @@ func (e *Engine) Wait(ctx context.Context, position uint64) (pipelines.Outcome, 
 		select {
 		case <-done:
 		case <-ctx.Done():
+			e.gone(position, done)
 			return pipelines.Outcome{Status: pipelines.Pending}, fmt.Errorf("wait for the outcome: %w", ctx.Err())
 		}
+	}
+}
+
+// gone forgets one who waited.
+func (e *Engine) gone(position uint64, done chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	left := slices.DeleteFunc(e.waiters[position], func(c chan struct{}) bool { return c == done })
+	if e.waiters[position] = left; len(left) == 0 {
+		delete(e.waiters, position)
 	}
 }
 
@@ -407,7 +425,17 @@ func (e *Engine) Expect(sender string, next int64) error {
 	if err := b.Number("sequence "+sender, uint64(next+1)); err != nil {
 		return err
 	}
-	return b.Commit()
+	if e.store.Full() {
+		return pipelines.ErrFull
+	}
+	refusing, done := e.store.Refusing(), make(chan error, 1)
+	go func() { done <- b.Commit() }()
+	select {
+	case err := <-done:
+		return err
+	case <-refusing: // it is kept once the volume takes it: the sender's repeat is a duplicate, or is told the number
+		return pipelines.ErrFull
+	}
 }
 
 // Stuck names the topics of which a partition does not take events.

@@ -122,7 +122,11 @@ func (s *Store) commitGroup(group []*appendRequest) {
 	}
 	err = errors.Join(err, b.Close())
 	if err == nil && !ended(group) {
-		err = errors.Join(pipelines.ErrFull, s.takeOut(pos))
+		for _, r := range group {
+			r.err <- pipelines.ErrFull
+		}
+		_ = s.takeOut(pos) // a disk that fails here has ended the process
+		return
 	}
 	if err == nil {
 		s.last = pos

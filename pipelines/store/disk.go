@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -30,6 +32,9 @@ func (d *disk) opened(name string, open func() (vfs.File, error)) (f vfs.File, e
 		f, err = open()
 		return err
 	})
+	if err != nil && strings.HasSuffix(name, ".log") && d.volume.isOpen() { // Pebble would panic
+		d.trouble.end("make %s: %s", path.Base(name), plain("%v", err))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +58,13 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 
 // ReuseForWrite implements vfs.FS.
 func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.opened(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, category) })
+	return d.opened(name, func() (vfs.File, error) {
+		f, err := d.FS.ReuseForWrite(old, name, category)
+		if errors.Is(err, fs.ErrNotExist) { // an earlier try has given it its new name
+			return d.FS.OpenReadWrite(name, category)
+		}
+		return f, err //nolint:wrapcheck // as the file system said it
+	})
 }
 
 // Rename implements vfs.FS.
@@ -80,10 +91,17 @@ func (f *file) synced(err error) error {
 }
 
 // Sync implements vfs.File.
-func (f *file) Sync() error { return f.synced(f.File.Sync()) }
+func (f *file) Sync() error { return f.whole(f.synced(f.File.Sync())) }
 
 // SyncData implements vfs.File.
-func (f *file) SyncData() error { return f.synced(f.File.SyncData()) }
+func (f *file) SyncData() error { return f.whole(f.synced(f.File.SyncData())) }
+
+func (f *file) whole(err error) error {
+	if err == nil {
+		f.volume.wrote(f.name)
+	}
+	return err
+}
 
 // SyncTo implements vfs.File.
 func (f *file) SyncTo(length int64) (bool, error) {
@@ -102,7 +120,7 @@ func (f *file) Write(p []byte) (int, error) {
 	if err != nil {
 		f.trouble.wrote(f.name, err)
 	}
-	if err != nil && strings.HasSuffix(f.name, ".blob") { // Pebble cannot give such a file up
+	if err != nil && (strings.HasSuffix(f.name, ".blob") || strings.HasSuffix(f.name, ".log")) { // Pebble cannot give such a file up
 		f.trouble.end("write of %s: %v", f.name, err)
 	}
 	return n, err
@@ -143,15 +161,22 @@ func (t *trouble) end(format string, args ...any) {
 	os.Exit(1)
 }
 
+// say reports something.
+func (t *trouble) say(text string) {
+	if t.report != nil {
+		t.report(text)
+	}
+}
+
 // tell reports what is tried again, now and then.
 func (t *trouble) tell(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.report == nil || time.Since(t.told) < time.Minute {
+	if time.Since(t.told) < time.Minute {
 		return
 	}
 	t.told = time.Now()
-	t.report(text)
+	t.say(text)
 }
 
 // background takes what failed while Pebble rewrote tables. What wants room

@@ -116,10 +116,12 @@ func TestFailedWriteOfTables(t *testing.T) {
 		appended = &atomic.Int64{}
 		go func() {
 			for appended.Load() < 100 {
-				if _, err := s.Append(noise(100 << 10)); err != nil {
+				switch _, err := s.Append(noise(100 << 10)); {
+				case err == nil:
+					appended.Add(1)
+				case !errors.Is(err, pipelines.ErrFull):
 					return
 				}
-				appended.Add(1)
 			}
 		}()
 		return appended
@@ -139,8 +141,9 @@ func TestFailedWriteOfTables(t *testing.T) {
 		d.broken.Store(true)
 		appended := fill(s)
 		require.Eventually(t, func() bool { return d.failed.Load() > 3 }, patience, time.Millisecond)
+		require.Contains(t, <-d.reported, "nothing is taken")
 		require.Contains(t, <-d.reported, "the disk is full")
-		require.Empty(t, d.reported)
+		require.Less(t, d.failed.Load(), int64(1000), "it is tried again without a pause")
 		d.broken.Store(false)
 		require.Eventually(t, func() bool { return appended.Load() == 100 }, patience, time.Millisecond)
 		require.Empty(t, d.ended)
@@ -164,6 +167,8 @@ func TestVolumeTakesNothing(t *testing.T) {
 		{name: "read-only, values", file: ".blob", failure: syscall.EROFS},
 		{name: "read-only, the manifest", file: "MANIFEST", failure: syscall.EROFS},
 		{name: "closed to us", file: ".log", failure: syscall.EACCES},
+		{name: "full, a table", file: ".sst", failure: syscall.ENOSPC},
+		{name: "full for us, a table", file: ".sst", failure: syscall.EDQUOT},
 		{name: "full, the log", file: ".log", failure: syscall.ENOSPC},
 		{name: "full, values", file: ".blob", failure: syscall.EDQUOT},
 		{name: "full, the manifest", file: "MANIFEST", failure: syscall.ENOSPC},
@@ -215,15 +220,84 @@ func TestVolumeTakesNothing(t *testing.T) {
 	}
 }
 
-// One that still takes nothing when the process stops does not keep it.
+// One that still takes nothing when the process stops does not keep it: it ends
+// with the reason, whether a write waits or a new log.
 func TestCloseReadOnly(t *testing.T) {
+	for name, kinds := range map[string][]errorfs.OpKind{
+		"a write":   {errorfs.OpFileWrite},
+		"a new log": {errorfs.OpCreate, errorfs.OpReuseForWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &badDisk{}
+			s := d.open(t, ".log", syscall.EROFS, kinds...)
+			d.broken.Store(true)
+			go func() {
+				for b := s.NewBatch(); b.Meta("x", noise(100<<10)) == nil && b.Commit() == nil; b = s.NewBatch() {
+				}
+			}()
+			require.Eventually(t, s.Full, patience, time.Millisecond)
+			_, err := s.Append([]byte("x"))
+			require.ErrorIs(t, err, pipelines.ErrFull)
+			go func() { _ = s.Close() }()
+			d.ends(t, "read-only file system")
+		})
+	}
+}
+
+// What is said: that nothing is taken, and that it goes on, each time.
+func TestVolumeIsToldOf(t *testing.T) {
 	d := &badDisk{}
 	s := d.open(t, ".log", syscall.EROFS, errorfs.OpFileWrite)
-	d.broken.Store(true)
-	_, err := s.Append([]byte("x"))
-	require.ErrorIs(t, err, pipelines.ErrFull)
-	go func() { _ = s.Close() }()
-	d.ends(t, "read-only file system")
+	for range 2 {
+		d.broken.Store(true)
+		_, err := s.Append([]byte("x"))
+		require.ErrorIs(t, err, pipelines.ErrFull)
+		require.Contains(t, <-d.reported, "nothing is taken until 000002.log can be written")
+		d.broken.Store(false)
+		require.Contains(t, <-d.reported, "written again")
+	}
+	require.NoError(t, s.Close())
+}
+
+// A log that is used again gets its new name before it is opened: one that then
+// cannot be opened for a while is not looked for under its old name.
+func TestRecycledLog(t *testing.T) {
+	fs := &halfReuse{FS: vfs.NewCrashableMem()}
+	ended := make(chan string, 8)
+	s, err := store.Open("data", store.Options{FS: fs, Cache: 6 << 20, Fatal: func(format string, args ...any) {
+		ended <- fmt.Sprintf(format, args...)
+		select {}
+	}})
+	require.NoError(t, err)
+	entry := noise(100 << 10)
+	require.Eventually(t, func() bool {
+		_, err := s.Append(entry)
+		return err == nil && fs.failed.Load() > 3 && fs.opened.Load() || len(ended) > 0
+	}, patience, time.Microsecond)
+	require.Empty(t, ended)
+	require.NoError(t, s.Close())
+}
+
+// A halfReuse renames a log, and cannot open it the first few times.
+type halfReuse struct {
+	vfs.FS
+	failed atomic.Int64
+	opened atomic.Bool
+}
+
+func (f *halfReuse) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := f.Rename(old, name); err != nil {
+		return nil, err
+	}
+	return f.OpenReadWrite(name, category)
+}
+
+func (f *halfReuse) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if strings.HasSuffix(name, ".log") && f.failed.Add(1) <= 3 {
+		return nil, syscall.EACCES
+	}
+	f.opened.Store(true)
+	return f.FS.OpenReadWrite(name, category, opts...)
 }
 
 // A store that cannot be opened says so.

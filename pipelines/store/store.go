@@ -125,14 +125,22 @@ func (s *Store) Close() error {
 	case <-s.stopping:
 	default:
 		close(s.stopping)
-		close(s.volume.stopping)
 	}
+	s.StopWaiting()
 	<-s.done
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
 }
+
+// StopWaiting lets writes fail that wait for the volume to take them, which ends
+// the process with its reason: one that stops does not wait for ever.
+func (s *Store) StopWaiting() { s.volume.stop() }
+
+// Refusing gives a channel that is closed while the volume takes nothing: what
+// is committed then is not durable before it does.
+func (s *Store) Refusing() <-chan struct{} { return s.volume.refusing() }
 
 func key(space byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{space}, n)
