@@ -179,14 +179,6 @@ func (s *Schema) Complete(n *Node) (lacking []string) {
 	return lacking
 }
 
-// CompleteValue is Complete for a value of a type that is no resource.
-func (s *Schema) CompleteValue(typ string, n *Node) (lacking []string) {
-	if t, ok := s.types[typ]; ok {
-		s.tidyObject(t, n, &lacking)
-	}
-	return lacking
-}
-
 func (s *Schema) tidy(n *Node, lacking *[]string) {
 	if t, ok := s.types[n.ResourceType()]; ok {
 		s.tidyObject(t, n, lacking)

@@ -109,12 +109,14 @@ func (f *fold) renumber() error {
 		it.onto(survivor, e)
 		moved[from] = it.Resource.ResourceType() + "/" + it.Resource.ID()
 	}
+	if len(moved) == 0 {
+		return nil
+	}
+	f.c.Related = slices.Clone(f.c.Related)
 	for i, n := range f.c.Related {
-		if len(moved) > 0 {
-			n = n.Clone()
-			redirect(n, moved)
-			f.c.Related[i] = n
-		}
+		n = n.Clone()
+		redirect(n, moved)
+		f.c.Related[i] = n
 	}
 	return nil
 }

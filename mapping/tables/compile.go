@@ -49,7 +49,6 @@ type crule struct {
 	perRepetition bool
 	as            string
 	sub           *section
-	alone         bool // what sub makes of a value is all that goes into its element
 	table         *codeTable
 	with          []crule
 	cond          cond
@@ -93,7 +92,9 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 		k, err := parseKey(strings.TrimSpace(rest), s.own)
 		k.fallback = word == "fallback"
 		if conditional && err == nil {
-			k.cond, err = parseCond(condition, s.own)
+			var read *condParser
+			k.cond, read, err = readCond(condition, s.own)
+			k.impure = read.impure
 		}
 		if err == nil {
 			s.keys = append(s.keys, k)

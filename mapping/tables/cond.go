@@ -215,7 +215,8 @@ func (p *condParser) primary() (cond, error) {
 		return func(f *frame) bool { return f.taken(f.resolve(r)) }, err
 	case "made":
 		return p.made()
-	case "resource": // of the resource that a data type's section is part of, which is known with it
+	case "resource":
+		p.impure = true
 		return p.compareText(func(f *frame) string { return f.self.typ })
 	case "repetition":
 		p.impure = true

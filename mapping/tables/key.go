@@ -17,6 +17,7 @@ type keyRule struct {
 	parts    []expr
 	kind     string // record key type
 	cond     cond   // nil, or when this alternative counts
+	impure   bool   // cond reads more than the section's value
 }
 
 // parseKey reads `cx(PID-3, MR PI)`, `ei(SCH-2, FILL)` or `SRC, SRC …`.

@@ -308,12 +308,16 @@ func (r *run) unnumbered() string {
 func (r *run) dropEmpty() {
 	empty := func(e *entry) bool { return !e.line && !e.says() }
 	for slices.ContainsFunc(r.entries, empty) {
+		gone := map[*entry]bool{} // all at once: what refers to nothing else is empty then, in the next round
+		for _, e := range r.entries {
+			gone[e] = empty(e)
+		}
 		for at, to := range r.refs {
-			if empty(to) {
+			if gone[to] {
 				at.Delete("reference")
 			}
 		}
-		r.entries = slices.DeleteFunc(r.entries, empty)
+		r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool { return gone[e] })
 	}
 }
 

@@ -17,17 +17,12 @@ import (
 // every message, so they are made once and shared. A part never changes: who
 // adds to it makes it anew for the message first (see run.thaw).
 type part struct {
-	outcome
 	typ, id, ref string
 	key          records.Key
-}
-
-// An outcome is what a pure section makes of a value.
-type outcome struct {
-	node  *fhir.Node  // frozen
-	value hl7v2.Value // where it stood, without its message
-	marks []uint8     // what became of the value's leaves
-	inner []innerPart // the resources that it refers to, in order
+	node         *fhir.Node
+	value        hl7v2.Value // where it stood, without its message
+	marks        []uint8     // what became of the value's leaves in it, not in those that it refers to
+	inner        []innerPart // the resources that it refers to, in order
 }
 
 type innerPart struct {
@@ -41,8 +36,6 @@ type partKey struct {
 	vocabulary *codeTable
 	scope      uint32
 	depth      uint8
-	within     string // of an element's value: the type of its resource
-	rule       *crule // of one with constants beside its value
 	raw        string
 }
 
@@ -75,91 +68,66 @@ type codedValue struct {
 
 const (
 	mostParts  = 8192 // of a generation
-	mostValues = 4096
 	mostScopes = 1024
 	longestRaw = 1024 // bytes of a value whose part is kept
 	longestTag = 256  // bytes of a coded value that is kept
 )
 
-// parts is the store of parts, of elements' values, and of coded values.
+// parts is the store of parts: two generations, the older one given up when the
+// younger one is full.
 type parts struct {
-	resources generations[partKey, part]
-	values    generations[partKey, outcome]
-	coded     generations[codedKey, codedValue]
-	mu        sync.RWMutex
-	scopes    map[scope]uint32
-	systems   []map[string]string // kept, so that no other map takes its address
-	next      uint32
-}
-
-// generations are two, the older one given up when the younger one is full.
-type generations[K comparable, V any] struct {
 	mu         sync.RWMutex
-	young, old map[K]*V
-}
-
-// get finds what was kept. What the older generation has is to be put again.
-func (g *generations[K, V]) get(k K) (found *V, old bool) {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if found = g.young[k]; found != nil {
-		return found, false
-	}
-	return g.old[k], true
-}
-
-func (g *generations[K, V]) put(k K, made *V, most int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.young) >= most || g.young == nil {
-		g.old, g.young = g.young, make(map[K]*V, 64)
-	}
-	g.young[k] = made
-}
-
-func (g *generations[K, V]) forget() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.young, g.old = nil, nil
-}
-
-// apart is the key without its message.
-func (k partKey) apart() partKey {
-	k.raw = strings.Clone(k.raw)
-	return k
+	young, old map[partKey]*part
+	coded      [2]map[codedKey]*codedValue
+	scopes     map[scope]uint32
+	systems    []map[string]string // kept, so that no other map takes its address
+	next       uint32
 }
 
 func (p *parts) get(k partKey) *part {
-	found, old := p.resources.get(k)
-	if found != nil && old {
+	p.mu.RLock()
+	found, ok := p.young[k]
+	if !ok {
+		found = p.old[k]
+	}
+	p.mu.RUnlock()
+	if !ok && found != nil {
 		p.put(k, found)
 	}
 	return found
 }
 
-func (p *parts) put(k partKey, made *part) { p.resources.put(k.apart(), made, mostParts) }
-
-func (p *parts) getValue(k partKey) *outcome {
-	found, old := p.values.get(k)
-	if found != nil && old {
-		p.putValue(k, found)
+func (p *parts) put(k partKey, made *part) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.young) >= mostParts || p.young == nil {
+		p.old, p.young = p.young, make(map[partKey]*part, 64)
 	}
-	return found
+	k.raw = strings.Clone(k.raw)
+	p.young[k] = made
 }
 
-func (p *parts) putValue(k partKey, made *outcome) { p.values.put(k.apart(), made, mostValues) }
-
 func (p *parts) getCoded(k codedKey) *codedValue {
-	found, old := p.coded.get(k)
-	if found != nil && old {
+	p.mu.RLock()
+	found, ok := p.coded[0][k]
+	if !ok {
+		found = p.coded[1][k]
+	}
+	p.mu.RUnlock()
+	if !ok && found != nil {
 		p.putCoded(k, found)
 	}
 	return found
 }
 
 func (p *parts) putCoded(k codedKey, made *codedValue) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.coded[0]) >= mostParts || p.coded[0] == nil {
+		p.coded[0], p.coded[1] = make(map[codedKey]*codedValue, 64), p.coded[0]
+	}
 	k.raw = strings.Clone(k.raw)
-	p.coded.put(k, made, mostParts)
+	p.coded[0][k] = made
 }
 
 // scope numbers a scope.
@@ -174,9 +142,7 @@ func (p *parts) scope(s scope, systems map[string]string) uint32 {
 	defer p.mu.Unlock()
 	if len(p.scopes) >= mostScopes || p.scopes == nil {
 		p.scopes, p.systems = map[scope]uint32{}, nil
-		p.resources.forget()
-		p.values.forget()
-		p.coded.forget()
+		p.young, p.old, p.coded = nil, nil, [2]map[codedKey]*codedValue{}
 	}
 	p.next++
 	p.scopes[s] = p.next
@@ -241,40 +207,38 @@ func detach(n *fhir.Node) {
 // A recording is a part in the making.
 type recording struct {
 	inner  []innerPart
-	marks  []uint8
 	spoilt bool // more went into it than the value
-	bound  bool // a resource in it is named by the one that it stands in
 }
 
-// record runs what makes something of a value, and gives what it is to be known
-// by; false: it reported something, or would have but for an earlier report of
-// the same.
-func (r *run) record(v hl7v2.Value, run func()) (rec *recording, silent bool) {
-	leaves := r.leaves[v.Offset() : v.Offset()+len(v.Raw())]
-	earlier := len(r.before) // others may have read the same value
-	r.before = append(r.before, leaves...)
-	clear(leaves)
-	warnings, defaulted, warned := len(r.report.Warnings), len(r.report.Defaulted), len(r.warned)
-	rec = &recording{}
-	r.recordings = append(r.recordings, rec)
+// apart runs what marks leaves of a value, and gives those marks; they are not
+// those of what is recorded around it.
+func (r *run) apart(v hl7v2.Value, run func()) (marks []uint8) {
+	marked := r.marked[v.Offset() : v.Offset()+len(v.Raw())]
+	around := slices.Clone(marked)
+	clear(marked)
 	run()
-	r.recordings = r.recordings[:len(r.recordings)-1]
-	rec.marks = slices.Clone(leaves)
-	for i, leaf := range r.before[earlier:] {
-		if leaf != leafUnread {
-			leaves[i] = leaf
-		}
-	}
-	r.before = r.before[:earlier]
-	return rec, r.bad == nil && len(r.report.Warnings) == warnings && len(r.report.Defaulted) == defaulted && warned == 0
+	marks = slices.Clone(marked)
+	copy(marked, around)
+	return marks
 }
 
-// part finds or makes the resource of a value, with all that it refers to.
-func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
-	if n := len(r.recordings); n > 0 {
-		top := r.recordings[n-1]
-		top.inner = append(top.inner, innerPart{rule: c, value: v})
+// part finds or makes the resource of a value, with all that it refers to. What
+// is recorded of the one around it is that it refers to it: what this one reads,
+// and refers to, is its own.
+func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) (to *entry) {
+	n := len(r.recordings)
+	if n == 0 {
+		return r.findPart(c, f, self, v)
 	}
+	top := r.recordings[n-1]
+	top.inner = append(top.inner, innerPart{rule: c, value: v})
+	r.recordings = append(r.recordings, &recording{})
+	r.apart(v, func() { to = r.findPart(c, f, self, v) })
+	r.recordings = r.recordings[:n]
+	return to
+}
+
+func (r *run) findPart(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	st := &c.steps[len(c.steps)-1]
 	raw := v.Raw()
 	pure := c.sub.pure && len(raw) <= longestRaw && len(raw) > 0 && r.trace == nil
@@ -305,111 +269,33 @@ func (r *run) part(c *crule, f *frame, self *entry, v hl7v2.Value) *entry {
 	} else {
 		id = fhir.ID(st.resource, key.Assigner, key.ID)
 	}
-	if key.Zero() {
-		for _, rec := range r.recordings {
-			rec.bound = true
-		}
-	}
 	count := len(r.entries)
 	to := r.resource(st.resource, id, key)
 	if !pure || key.Zero() || len(r.entries) == count {
 		r.once(c, f, to, v)
 		return to
 	}
-	rec, silent := r.record(v, func() { r.once(c, f, to, v) })
-	if !silent || rec.spoilt || r.lacks(to) || len(to.deletes) > 0 || len(to.done) != 1 {
+	rec := &recording{}
+	r.recordings = append(r.recordings, rec)
+	warnings, defaulted, warned := len(r.report.Warnings), len(r.report.Defaulted), len(r.warned)
+	marks := r.apart(v, func() { r.once(c, f, to, v) })
+	r.recordings = r.recordings[:len(r.recordings)-1]
+	if warned > 0 || rec.spoilt || r.lacks(to) || r.bad != nil || len(to.deletes) > 0 || len(to.done) != 1 || len(r.report.Warnings) != warnings || len(r.report.Defaulted) != defaulted {
 		return to
 	}
-	made := &part{typ: to.typ, id: id, ref: to.typ + "/" + id, outcome: outcomeOf(rec, to.node, v)}
+	made := &part{typ: to.typ, id: id, ref: to.typ + "/" + id, node: to.node.Clone(), value: v.Detached(), inner: rec.inner}
 	made.key = records.Key{Type: strings.Clone(key.Type), Assigner: strings.Clone(key.Assigner), ID: strings.Clone(key.ID)}
+	for i := range made.inner {
+		made.inner[i].value = made.inner[i].value.Detached()
+	}
+	made.marks = marks
+	detach(made.node)
 	if _, lacking := r.polish(made.node, nil); len(lacking) > 0 {
 		return to
 	}
 	made.node.Freeze()
 	r.mapper.parts.put(k, made)
 	return to
-}
-
-// outcome keeps what a section made of a value, apart from the message, and not
-// frozen yet.
-func outcomeOf(rec *recording, node *fhir.Node, v hl7v2.Value) outcome {
-	o := outcome{node: node.Clone(), value: v.Detached(), inner: slices.Clone(rec.inner), marks: rec.marks}
-	for i := range o.inner {
-		o.inner[i].value = o.inner[i].value.Detached()
-	}
-	detach(o.node)
-	return o
-}
-
-// element runs the rule's data type section on an element, or takes the value
-// that the same text became before: names, addresses and numbers come again in
-// every message of their patient.
-func (c *crule) element(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.Value, rep int) *fhir.Node {
-	r := f.run
-	if !c.alone || len(v.Raw()) > longestTag || r.trace != nil || !r.vacant(f, node, st, rep) {
-		at := r.slot(f, node, st, rep)
-		c.fill(f, self, at, v)
-		return at
-	}
-	k := partKey{section: c.sub, vocabulary: c.table, scope: r.scope, within: self.typ, raw: r.string(v)}
-	if !v.IsLeaf() {
-		k.depth = uint8(v.Depth())
-	}
-	if k.vocabulary == nil {
-		k.vocabulary = f.vocabulary
-	}
-	if len(c.with) > 0 {
-		k.rule = c
-	}
-	known := r.mapper.parts.getValue(k)
-	if known != nil {
-		at := r.arena.Shared(known.node)
-		r.fill(f, node, st, rep, at)
-		r.leave(v, known.marks)
-		r.again(known, c, f, self, v)
-		return at
-	}
-	at, labels := r.arena.Node(fhir.Object, ""), len(r.labels)
-	rec, silent := r.record(v, func() { c.fill(f, self, at, v) })
-	if n := len(r.recordings); n > 0 {
-		r.recordings[n-1].inner = append(r.recordings[n-1].inner, rec.inner...)
-	}
-	if silent && !rec.spoilt && !rec.bound && len(at.Kids) > 0 &&
-		(len(r.labels) == labels || st.list && st.label == 0) { // no other rule goes on with what is labelled in it
-		made := outcomeOf(rec, at, v)
-		if lacking := r.mapper.schema.CompleteValue(c.sub.target, made.node); len(lacking) == 0 && len(made.node.Kids) > 0 {
-			made.node.Freeze()
-			r.mapper.parts.putValue(k, &made)
-			at = r.arena.Shared(made.node) // the same again in this message is equal to it
-		}
-	}
-	r.fill(f, node, st, rep, at)
-	return at
-}
-
-// fill runs the rule's section on an element, and adds the constants that stand
-// beside it.
-func (c *crule) fill(f *frame, self *entry, at *fhir.Node, v hl7v2.Value) {
-	c.into(f, self, at, v)
-	if c.alone && full(at) {
-		for i := range c.with {
-			c.with[i].constant(f, at, self)
-		}
-	}
-}
-
-// again makes or finds the resources that a value refers to.
-func (r *run) again(o *outcome, c *crule, f *frame, self *entry, v hl7v2.Value) {
-	for i := range o.inner {
-		in := &o.inner[i]
-		inner := r.frame()
-		*inner = frame{run: r, segment: f.segment, group: f.group, value: v, self: self, vocabulary: c.table}
-		if inner.vocabulary == nil {
-			inner.vocabulary = f.vocabulary
-		}
-		r.part(in.rule, inner, self, in.value.Moved(o.value, v))
-		r.free(inner)
-	}
 }
 
 // lacks says whether defaults.yaml has something to give to a resource, if it
@@ -432,10 +318,12 @@ func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
 	if e != nil && e.frozen != p {
 		return nil
 	}
-	r.leave(v, p.marks)
-	if e != nil {
+	if e != nil { // the same text: what became of it, became of this
+		at := e.value.Offset()
+		r.leave(v, r.leaves[at:at+len(p.marks)])
 		return e
 	}
+	r.leave(v, p.marks)
 	e = r.entry(p.typ, p.id, p.key)
 	e.ref, e.node, e.frozen, e.rule, e.value = p.ref, p.node, p, c, v
 	e.at = frame{
@@ -443,7 +331,16 @@ func (r *run) reuse(p *part, c *crule, f *frame, v hl7v2.Value) *entry {
 	}
 	saved := r.recordings
 	r.recordings = nil // these are parts of p, not of what is in the making
-	r.again(&p.outcome, c, f, e, v)
+	for i := range p.inner {
+		in := &p.inner[i]
+		inner := r.frame()
+		*inner = frame{run: r, segment: f.segment, group: f.group, value: v, self: e, vocabulary: c.table}
+		if inner.vocabulary == nil {
+			inner.vocabulary = f.vocabulary
+		}
+		r.part(in.rule, inner, e, in.value.Moved(p.value, v))
+		r.free(inner)
+	}
 	r.recordings = saved
 	return e
 }
@@ -475,23 +372,6 @@ func (l *loader) purify() {
 	for _, s := range l.m.sections {
 		s.pure = l.pure(s, map[*section]bool{})
 	}
-	for _, s := range l.m.sections {
-		for i := range s.rules {
-			s.rules[i].alone = s.rules[i].isAlone()
-		}
-	}
-}
-
-// isAlone says whether nothing but a pure section goes into the element, and
-// constants.
-func (c *crule) isAlone() bool {
-	last := len(c.steps) - 1
-	if c.sub == nil || !c.sub.pure || c.isDefault || last < 0 || c.steps[last].resource != "" || c.steps[last].url != "" {
-		return false
-	}
-	return len(c.with) == 0 || (c.withAt == last || c.withAt < 0) && !slices.ContainsFunc(c.with, func(w crule) bool {
-		return w.isRef || w.named != "" || !pureExpr(&w.source) || slices.ContainsFunc(w.steps, func(st cstep) bool { return st.label != 0 || st.resource != "" })
-	})
 }
 
 func (l *loader) pure(s *section, under map[*section]bool) bool {
@@ -503,7 +383,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		return false
 	}
 	for _, k := range s.keys {
-		if (k.cx || k.kind == "ei") && k.ref.segment != "" {
+		if k.impure || (k.cx || k.kind == "ei") && k.ref.segment != "" {
 			return false
 		}
 		for _, e := range k.parts {

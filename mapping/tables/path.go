@@ -20,6 +20,7 @@ type cstep struct {
 	repeats   bool // the last list step: it takes the source's repetition
 	list      bool
 	primitive bool
+	chooses   bool // it is an alternative of a choice
 }
 
 // A stepKind is what steps to the same element share.
@@ -119,7 +120,7 @@ func (l *loader) compileStep(path []step, typ *fhir.Type, format string) (cstep,
 			}
 		}
 	}
-	st.stepKind = l.stepKind(&kind)
+	st.stepKind, st.chooses = l.stepKind(&kind), len(kind.others) > 0
 	next := e.Type
 	switch {
 	case s.resource != "" && e.Type != "Reference":

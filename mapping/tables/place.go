@@ -169,7 +169,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 	if c.isDefault && f.run.didSet {
 		f.run.defaulted("default", hl7v2.Place{Segment: self.typ}, c.where.text)
 	}
-	if !c.alone && full(withBase) && (c.sub != nil || f.run.didSet) {
+	if full(withBase) && (c.sub != nil || f.run.didSet) {
 		for i := range c.with {
 			c.with[i].constant(f, withBase, self)
 		}
@@ -348,7 +348,9 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 		return at
 	}
 	if c.sub != nil {
-		return c.element(f, self, node, st, v, rep)
+		at := r.slot(f, node, st, rep)
+		c.into(f, self, at, v)
+		return at
 	}
 	made := c.complex(f, st, v)
 	if made == nil {
@@ -365,8 +367,7 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 		r.markUsed()
 		return made
 	}
-	if made.Frozen() && r.vacant(f, node, st, rep) {
-		r.fill(f, node, st, rep, made)
+	if made.Frozen() && r.fill(f, node, st, rep, made) {
 		r.markUsed()
 		return made
 	}
@@ -386,29 +387,27 @@ func (c *crule) set(f *frame, self *entry, node *fhir.Node, st *cstep, v hl7v2.V
 	return at
 }
 
-// vacant says that nothing is yet where a value goes.
-func (r *run) vacant(f *frame, node *fhir.Node, st *cstep, rep int) bool {
+// fill puts a made value itself where nothing is yet.
+func (r *run) fill(f *frame, node *fhir.Node, st *cstep, rep int, made *fhir.Node) bool {
 	switch {
 	case st.url != "":
 		return false
 	case !st.list:
-		return node.Get(st.name) == nil
-	}
-	return st.label == 0 || r.labelled(st.entry(f, node, rep)) == nil
-}
-
-// fill puts a made value itself where nothing is yet.
-func (r *run) fill(f *frame, node *fhir.Node, st *cstep, rep int, made *fhir.Node) {
-	r.didSet = true
-	switch {
-	case !st.list:
+		if node.Get(st.name) != nil {
+			return false
+		}
 		made.Order = st.order
 		node.Add(st.name, made)
-		return
-	case st.label != 0:
-		r.labels[st.entry(f, node, rep)] = made
+		r.didSet = true
+		return true
+	}
+	key := st.entry(f, node, rep)
+	if r.labelled(key) != nil {
+		return false
 	}
 	r.appendTo(node, st, made)
+	r.labels[key] = made
+	return true
 }
 
 // slot is the node for a complex value: a new list entry when the step has no

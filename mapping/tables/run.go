@@ -50,7 +50,7 @@ type run struct {
 	scope      uint32 // of parts
 	trace      *trace // nil in service
 	recordings []*recording
-	before     []uint8 // what the leaves were of the values that are recorded, a stack
+	marked     []uint8 // of the leaves, what the recording under way has marked
 
 	scratch   []byte
 	frames    []*frame // to use again
@@ -68,6 +68,10 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.mapper, r.msg, r.header, r.ctx, r.report = m, msg, header, ctx, &Report{}
 	r.escape, r.bad, r.whole = msg.Delimiters().Escape, nil, ""
 	r.leaves = append(r.leaves[:0], make([]uint8, len(msg.Text())+1)...)
+	if cap(r.marked) < len(r.leaves) {
+		r.marked = make([]uint8, len(r.leaves)+len(r.leaves)/4)
+	}
+	r.marked = r.marked[:len(r.leaves)]
 	r.main = append(r.main[:0], make([]*entry, msg.Len())...)
 	r.entries, r.used, r.parts, r.anchors, r.counts = r.entries[:0], r.used[:0], r.parts[:0], r.anchors[:0], r.counts[:0]
 	r.variants = r.variants[:0]
@@ -207,20 +211,34 @@ func (r *run) defaulted(code string, p hl7v2.Place, text string) {
 
 // mark says that a value, with all below it, reached the output.
 func (r *run) mark(v hl7v2.Value, as uint8) {
-	start := v.Offset()
-	for i := start; i < start+len(v.Raw()); i++ {
-		if r.leaves[i] == leafUnread {
-			r.leaves[i] = as
+	from, to := v.Offset(), v.Offset()+len(v.Raw())
+	stamp(r.leaves[from:to], as)
+	if len(r.recordings) > 0 {
+		stamp(r.marked[from:to], as)
+	}
+}
+
+func stamp(leaves []uint8, as uint8) {
+	for i, leaf := range leaves {
+		if leaf == leafUnread {
+			leaves[i] = as
 		}
 	}
 }
 
 // leave marks the leaves of a value as those of the same text were elsewhere.
 func (r *run) leave(v hl7v2.Value, marks []uint8) {
-	start := v.Offset()
+	from, to := v.Offset(), v.Offset()+len(marks)
+	merge(r.leaves[from:to], marks)
+	if len(r.recordings) > 0 {
+		merge(r.marked[from:to], marks)
+	}
+}
+
+func merge(leaves, marks []uint8) {
 	for i, m := range marks {
-		if m != leafUnread && r.leaves[start+i] == leafUnread {
-			r.leaves[start+i] = m
+		if m != leafUnread && leaves[i] == leafUnread {
+			leaves[i] = m
 		}
 	}
 }
@@ -289,7 +307,7 @@ func (f *frame) ordinal() string {
 
 // otherChoice says whether another alternative of the same choice is set.
 func (st *cstep) otherChoice(node *fhir.Node) bool {
-	if len(st.others) == 0 {
+	if !st.chooses {
 		return false
 	}
 	for _, k := range node.Kids { // few beside a choice that may have fifty alternatives
