@@ -19,6 +19,7 @@ import (
 // none; later messages go on from there, a second correction finds nothing, and
 // the journal still makes every event again byte for byte.
 func TestCorrections(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data, file, overlay := filepath.Join(dir, "data"), filepath.Join(dir, "liaison.yaml"), filepath.Join(dir, "adt.yaml")
 	configured := func(system string) {

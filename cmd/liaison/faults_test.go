@@ -149,6 +149,7 @@ func spoil(t *testing.T, m *miniredis.Miniredis) {
 // records are the same byte for byte, and none is made twice. Only the
 // positions in the journal tell how much a working one spared.
 func TestRedisChangesNoResult(t *testing.T) {
+	t.Parallel()
 	messages := morning(t)
 	clock := standing()
 	runWith := func(t *testing.T, address string, between func()) (texts map[string]string, appended uint64) {
@@ -216,6 +217,7 @@ func withoutPosition(text string) string {
 // published, in order, the same as with a broker that was never away. A broker
 // that was emptied gets everything again.
 func TestBrokerAway(t *testing.T) {
+	t.Parallel()
 	messages := morning(t)
 	clock := standing()
 	steady := embeddedConfig(t)

@@ -21,6 +21,7 @@ import (
 // all, without a secret; a replay runs each part with its own, whatever the
 // files say today, and with a file all of it with that one.
 func TestReplayWithWhatWasInForce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	data, file, overlay := filepath.Join(dir, "data"), filepath.Join(dir, "liaison.yaml"), filepath.Join(dir, "adt.yaml")
 	secret := filepath.Join(dir, "portal.token")

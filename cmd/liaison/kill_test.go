@@ -113,6 +113,7 @@ func feedUntilDead(ctx context.Context, address string, templates []load.Templat
 // kill -9 at 20 random instants under load: what was acknowledged has its
 // outcome, no event id has two texts, and versions have no gap.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	seed := cmp.Or(*killSeed, uint64(time.Now().UnixNano()))
 	t.Logf("again with -seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))

@@ -19,6 +19,7 @@ import (
 // the operator: each record has one version a step, gap-free, and goes back to
 // the patient that messages named; the journal replays to the same bytes.
 func TestUnmerge(t *testing.T) {
+	t.Parallel()
 	cfg := embeddedConfig(t)
 	a, stop := serving(t, cfg)
 	const many = 300 // a step moves 256
