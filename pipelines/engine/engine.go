@@ -421,12 +421,12 @@ func (e *Engine) Expected(sender string) (int64, error) {
 // Expect notes the sequence number that is expected next of a sender; it is
 // durable on return.
 func (e *Engine) Expect(sender string, next int64) error {
+	if e.store.Full() {
+		return pipelines.ErrFull
+	}
 	b := e.store.NewBatch()
 	if err := b.Number("sequence "+sender, uint64(next+1)); err != nil {
 		return err
-	}
-	if e.store.Full() {
-		return pipelines.ErrFull
 	}
 	refusing, done := e.store.Refusing(), make(chan error, 1)
 	go func() { done <- b.Commit() }()
