@@ -247,7 +247,10 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 		keys := r.keys[:0]
 		var key records.Key
 		for i := range m.section.keys {
-			k := m.section.keys[i].eval(f)
+			var k records.Key
+			if rule := &m.section.keys[i]; key.Zero() || !rule.fallback { // a fallback is no alias
+				k = rule.eval(f)
+			}
 			if keys = append(keys, k); key.Zero() {
 				key = k
 			}

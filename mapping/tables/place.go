@@ -169,7 +169,7 @@ func (c *crule) place(f *frame, v hl7v2.Value, rep int) {
 	if c.isDefault && f.run.didSet {
 		f.run.defaulted("default", hl7v2.Place{Segment: self.typ}, c.where.text)
 	}
-	if full(withBase) && (c.sub != nil || f.run.didSet) {
+	if len(c.with) > 0 && (c.sub != nil || f.run.didSet) && full(withBase) {
 		for i := range c.with {
 			c.with[i].constant(f, withBase, self)
 		}
