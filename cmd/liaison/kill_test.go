@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,6 +42,7 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(onBadDisk); file != "" {
 		os.Exit(runOnBadDisk(file, os.Args[1], os.Stderr))
 	}
+	debug.SetGCPercent(400) // the tests start the program a hundred times, which leaves little
 	os.Exit(m.Run())
 }
 

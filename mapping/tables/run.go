@@ -197,7 +197,11 @@ func plain(raw []byte, escape byte) bool {
 
 func (r *run) undecodable(v hl7v2.Value) {
 	if r.bad == nil {
-		r.bad = &Unmappable{Place: v.Place(), Code: "undecodable", Reason: "bytes that the message's character set (MSH-18, else the source's default_charset) does not have"}
+		at := v.Place()
+		if end := v.Offset() + len(v.Raw()); at.Subcomponent == 1 && (end == len(r.msg.Text()) || r.msg.Text()[end] != r.msg.Delimiters().Subcomponent) {
+			at.Subcomponent = 0 // the only one: the component
+		}
+		r.bad = &Unmappable{Place: at, Code: "undecodable", Reason: "bytes that the message's character set (MSH-18, else the source's default_charset) does not have"}
 	}
 }
 
