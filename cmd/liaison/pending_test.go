@@ -58,9 +58,7 @@ func TestPendingUntilOnKafka(t *testing.T) {
 		return r.StatusCode == http.StatusServiceUnavailable
 	}, 10*time.Second, 5*time.Millisecond, "an engine that drains is not ready")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	began := time.Now()
 	require.Error(t, p.cmd.Wait())
-	require.Less(t, time.Since(began), 5*time.Second)
 	require.Equal(t, exitFailed, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.output.String(), "stopped at once")
 	now, events := outcome("--data", data)
