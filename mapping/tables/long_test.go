@@ -58,11 +58,12 @@ func mapping(tb testing.TB, raw []byte) func() {
 	}
 }
 
-// What a message costs grows with its length, not with its square.
+// What a message costs grows with its length, not with its square: that were 16
+// times as much. What a race run takes out of pools is half as much again.
 func TestLongMessages(t *testing.T) {
 	for name, long := range map[string]func(int) []byte{"report": longReport, "admission": longAdmission, "bill": longBill} {
 		few, many := testing.AllocsPerRun(2, mapping(t, long(1500))), testing.AllocsPerRun(2, mapping(t, long(6000)))
-		require.Less(t, many, 6*few, "%s: allocations for four times as much", name)
+		require.Less(t, many, 8*few, "%s: allocations for four times as much", name)
 	}
 }
 

@@ -60,7 +60,7 @@ type Config struct {
 	RetentionSize int64
 	FreeSpace     uint64        // bytes of the volume below which nothing is taken
 	Housekeeping  time.Duration // how often space and retention are looked at; 0: 1 s
-	Finish        time.Duration // how long stopping goes on with what the journal has; 0: 10 s
+	Finish        time.Duration // how long stopping goes on with what the journal has; 0: 10 s, below: to its end
 	Drain         time.Duration // how long stopping then waits for Kafka; 0: 10 s
 	Patience      time.Duration // how long a partition may keep the others waiting; 0: 3 s
 	Key           []byte        // the site's; nil: SiteKey's
@@ -129,7 +129,7 @@ func New(cfg Config, s *store.Store, filter pipelines.EarlyFilter, publisher pip
 	if cfg.Housekeeping <= 0 {
 		cfg.Housekeeping = time.Second
 	}
-	if cfg.Finish <= 0 {
+	if cfg.Finish == 0 {
 		cfg.Finish = 10 * time.Second
 	}
 	if cfg.Drain <= 0 {
@@ -254,7 +254,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer stopWork()
 	defer context.AfterFunc(ctx, func() {
 		select {
-		case <-time.After(e.cfg.Finish + e.cfg.Drain):
+		case <-time.After(max(e.cfg.Finish, 0) + e.cfg.Drain):
 			e.store.StopWaiting()
 		case <-work.Done():
 		}

@@ -81,7 +81,7 @@ func (e *Engine) read(ctx context.Context, stop <-chan struct{}, ready chan<- []
 			return nil
 		default:
 		}
-		if late == nil && closed(stop) {
+		if late == nil && e.cfg.Finish > 0 && closed(stop) {
 			late = time.After(e.cfg.Finish)
 		}
 		grown := e.store.Grown()

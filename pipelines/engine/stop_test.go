@@ -40,6 +40,21 @@ func TestStopWithBacklog(t *testing.T) {
 	h.drained()
 }
 
+// Where it is to go to the journal's end, stopping does.
+func TestStopAtTheEnd(t *testing.T) {
+	h := newHouse(t)
+	h.cfg.Finish, h.cfg.Batch = -1, 4
+	h.open()
+	for n := range 100 {
+		h.send(adt(fmt.Sprintf("B%d", n), "4100001", fmt.Sprintf("Name%d", n)))
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, h.engine.Run(stopped))
+	tail, checkpoint, _, _ := h.engine.Progress()
+	require.Equal(t, tail, checkpoint)
+}
+
 // readOnly makes the house's disk one that becomes read-only when told.
 func (h *house) readOnly() (broken *atomic.Bool, ended chan string) {
 	broken, ended = &atomic.Bool{}, make(chan string, 64)

@@ -138,7 +138,9 @@ func (r *replay) part(ctx context.Context, l *line, from, to uint64) error {
 	if err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}
-	e, err := engine.New(engine.Config{Dir: r.dir, Window: l.cfg.Redis.Window, RecordBytes: recordLimit(l.cfg), Key: r.key}, r.again, nil, nowhere{}, l.pipelines)
+	e, err := engine.New(engine.Config{
+		Dir: r.dir, Window: l.cfg.Redis.Window, RecordBytes: recordLimit(l.cfg), Key: r.key, Finish: -1,
+	}, r.again, nil, nowhere{}, l.pipelines)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
@@ -146,6 +148,9 @@ func (r *replay) part(ctx context.Context, l *line, from, to uint64) error {
 	stop() // the engine drains, and that is all of it
 	if err := e.Run(stopped); err != nil {
 		return fmt.Errorf("replay: %w", err)
+	}
+	if _, reached, _, _ := e.Progress(); reached < to {
+		return fmt.Errorf("only %d of %d entries were run", reached, to)
 	}
 	return nil
 }
