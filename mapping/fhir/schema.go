@@ -241,7 +241,7 @@ func (t *Type) insert(fields []*Node, order int) {
 }
 
 // want finds what the type requires: its required elements, and of invariants
-// those that something has to be there (pat-1, app-1, rat-1).
+// those that something has to be there (pat-1, app-1, imm-1, rat-1).
 func (t *Type) want() {
 	if t.Name == "Extension" {
 		return
@@ -276,6 +276,8 @@ func (t *Type) want() {
 				t.wants[i].code = "needs-action"
 			}
 		}
+	case "ImmunizationEducation":
+		some("", "documentType", "reference")
 	case "Ratio":
 		some("numerator", "denominator")
 		some("denominator", "numerator")

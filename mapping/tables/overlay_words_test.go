@@ -56,6 +56,8 @@ func TestWordsOfTables(t *testing.T) {
 		"finish of two":            {"add SCH to Appointment: |\n  finish(AIS-4, AIS-7) -> end\n", "a start, an amount and a unit"},
 		"a key's condition":        {"add PID to Patient: |\n  key PID-3.1 if PID-8\n", "expected"},
 		"a part of an extension":   {"add PID to Patient: |\n  PID-7 -> extension(identifier-state).valueString\n", "extension identifier-state is a part of others: its URL is relative"},
+		"a label by no field":      {"add PID to Patient: |\n  PID-7 -> contact[=c:PID].gender\n", "[=c:PID]: a label for each value of a field is written as [=name:OBX-4]"},
+		"a label by a field":       {"add PID to Patient: |\n  PID-7 -> contact[c:PID-3].gender\n", "[c:PID-3]: a label for each value of a field is written as [=name:OBX-4]"},
 		"an element's case":        {"add PID to Patient: |\n  PID-7 -> birthdate\n", "Patient has no element birthdate; it has birthDate, a date"},
 		"a choice without type":    {"add PID to Patient: |\n  PID-30 -> deceased\n", "it has deceasedBoolean, deceasedDateTime"},
 		"a type without as":        {"add PID to Patient: |\n  PID-5 -> name\n", "the element is a HumanName"},

@@ -416,7 +416,7 @@ func (l *loader) pureRule(c *crule, under map[*section]bool) bool {
 		return false
 	}
 	for i, st := range c.steps {
-		if st.resource != "" && (i < len(c.steps)-1 || c.sub == nil) {
+		if st.by.segment != "" || st.resource != "" && (i < len(c.steps)-1 || c.sub == nil) {
 			return false
 		}
 	}

@@ -39,6 +39,7 @@ type stepName struct {
 	url            string // of an extension
 	resource       string // that a reference leads to
 	labelName      string // the label as ids have it, whatever tables are loaded
+	by             ref    // the label is one for each value of this
 }
 
 // compilePath checks each step against the schema. entry is the type that a
@@ -83,7 +84,11 @@ func (l *loader) compilePath(path []step, typ *fhir.Type, format string) (out []
 func (l *loader) compileStep(path []step, typ *fhir.Type, format string) (cstep, *fhir.Type, error) {
 	s, last := &path[0], len(path) == 1
 	st := cstep{name: s.name, order: typ.Order(s.name)}
-	kind := stepKind{stepName: stepName{owner: typ.Name, element: s.name, resource: s.resource}}
+	by, err := labelledBy(s)
+	if err != nil {
+		return st, nil, err
+	}
+	kind := stepKind{stepName: stepName{owner: typ.Name, element: s.name, resource: s.resource, by: by}}
 	e, ok := typ.Element(s.name)
 	if !ok {
 		if s.extension == "" && typ.Name != "Extension" {
@@ -189,6 +194,19 @@ func (l *loader) extension(name string) (string, error) {
 		return "", fmt.Errorf("no extension %q in extensions.yaml", name)
 	}
 	return url, nil
+}
+
+// labelledBy reads the reference of a label such as =vis:OBX-4.
+func labelledBy(s *step) (ref, error) {
+	label, by, ok := strings.Cut(s.label, ":")
+	if !ok || s.label == s.extension {
+		return ref{}, nil
+	}
+	r, err := parseRef(by, "")
+	if err != nil || r.segment == "" || len(label) < 2 || label[0] != '=' {
+		return ref{}, fmt.Errorf("[%s]: a label for each value of a field is written as [=name:OBX-4]", s.label)
+	}
+	return r, nil
 }
 
 func (l *loader) label(name string) int32 {

@@ -211,6 +211,9 @@ func (st *cstep) entry(f *frame, node *fhir.Node, rep int) labelKey {
 	if st.shared {
 		key.segment, key.rep = 0, 0
 	}
+	if st.by.segment != "" {
+		key.rep = f.run.numbered(f.run.text(f.resolve(st.by)))
+	}
 	return key
 }
 

@@ -28,6 +28,7 @@ type run struct {
 	byID     map[resourceKey]*entry
 	refs     map[*fhir.Node]*entry // what a Reference refers to
 	labels   map[labelKey]*fhir.Node
+	values   []string      // of fields by which labels are told apart
 	leaves   []uint8       // by byte offset
 	used     []hl7v2.Value // what the conversion under way has read
 	parts    []hl7v2.Value // components of the values under way, a stack
@@ -75,6 +76,7 @@ func (m *Mapper) begin(msg *hl7v2.Message, header hl7v2.Header, ctx *Context) *r
 	r.main = append(r.main[:0], make([]*entry, msg.Len())...)
 	r.entries, r.used, r.parts, r.anchors, r.counts = r.entries[:0], r.used[:0], r.parts[:0], r.anchors[:0], r.counts[:0]
 	r.variants = r.variants[:0]
+	r.values = r.values[:0]
 	r.byID, r.refs, r.labels, r.listings = emptied(r.byID), emptied(r.refs), emptied(r.labels), emptied(r.listings)
 	r.warned = emptied(r.warned)
 	r.later, r.groups, r.results, r.recordings = r.later[:0], r.groups[:0], r.results[:0], r.recordings[:0]
@@ -127,6 +129,15 @@ type resourceKey struct{ typ, id string }
 type labelKey struct {
 	parent              *fhir.Node
 	label, segment, rep int32
+}
+
+// numbered gives each value that tells list entries apart a number.
+func (r *run) numbered(value string) int32 {
+	at := slices.Index(r.values, value)
+	if at < 0 {
+		at, r.values = len(r.values), append(r.values, value)
+	}
+	return int32(at)
 }
 
 // labelled finds the list entry of a label.

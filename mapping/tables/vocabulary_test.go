@@ -99,6 +99,7 @@ func TestCSVOverlay(t *testing.T) {
 		"table,code,to\nX,A,b\nX,A,c\n":          "site.csv:3",
 		"table,code,to\nX,\"A,b\n":               "site.csv:",
 		"table,code,to\nHospitalServices,W7,x\n": "site.csv:2: no rule uses a code table HospitalServices",
+
 		"table,code,to\nAdministrativeSex,F,female\nAdministrativeSex,W,weiblich\n": `site.csv:3: Patient.gender cannot be "weiblich"; R4 has male`,
 		"table,code,to\nAdministrativeSex,*,divers\n":                               `site.csv:2: Patient.gender cannot be "divers"; R4 has `,
 	} {
