@@ -117,7 +117,7 @@ func TestPatientsDoNotLeak(t *testing.T) {
 	require.Eventually(t, func() bool {
 		left, err := filepath.Glob(filepath.Join(dir, "in", "*.hl7"))
 		return err == nil && len(left) == 0
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.NoError(t, a.Wait(t.Context()))
 
 	operations := "http://" + a.Addresses()["operations"]
@@ -182,14 +182,14 @@ func TestSilentFeed(t *testing.T) {
 	a, stop := serving(t, cfg)
 	defer stop()
 	silent := func() bool { return metricOf(t, a, "liaison_source_silent") == "1" }
-	require.Eventually(t, silent, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, silent, time.Minute, 10*time.Millisecond)
 	n := 0
 	require.Eventually(t, func() bool {
 		n++
 		sendAll(t, a.Addresses()["source:adt"], update(fmt.Sprintf("C%d", n), "4100001", fmt.Sprintf("Name%d", n)))
 		return !silent()
-	}, 20*time.Second, time.Millisecond)
-	require.Eventually(t, silent, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, time.Millisecond)
+	require.Eventually(t, silent, time.Minute, 10*time.Millisecond)
 	http.DefaultClient.CloseIdleConnections()
 }
 

@@ -74,7 +74,7 @@ func start(t *testing.T, cmd *exec.Cmd, data string) *process {
 	require.Eventually(t, func() bool {
 		text, err := os.ReadFile(name)
 		return err == nil && json.Unmarshal(text, &p.addresses) == nil
-	}, 30*time.Second, 2*time.Millisecond, "it does not start: %s", &p.output)
+	}, time.Minute, 2*time.Millisecond, "it does not start: %s", &p.output)
 	return p
 }
 
@@ -136,7 +136,7 @@ func TestKilled(t *testing.T) {
 	var acked []string
 	for n := range kills {
 		p := spawn(t, file, data)
-		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 		var feeds sync.WaitGroup
 		for lane := range lanes {
 			feeds.Go(func() {

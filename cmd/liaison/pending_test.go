@@ -43,7 +43,7 @@ func TestPendingUntilOnKafka(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, events := outcome("--server", p.addresses["operations"])
 		return events > 0
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	now, _ := outcome("--server", p.addresses["operations"])
 	require.Equal(t, "pending", now)
 
@@ -56,7 +56,7 @@ func TestPendingUntilOnKafka(t *testing.T) {
 		}
 		_ = r.Body.Close()
 		return r.StatusCode == http.StatusServiceUnavailable
-	}, 10*time.Second, 5*time.Millisecond, "an engine that drains is not ready")
+	}, time.Minute, 5*time.Millisecond, "an engine that drains is not ready")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.Error(t, p.cmd.Wait())
 	require.Equal(t, exitFailed, p.cmd.ProcessState.ExitCode())

@@ -104,7 +104,7 @@ func (w *watch) put(name, content string) {
 
 func (w *watch) fate(name string) (bool, report) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	done, r, err := fate(ctx, w.dir, name)
 	require.NoError(w.t, err)

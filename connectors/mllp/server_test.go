@@ -615,7 +615,7 @@ func TestLastAnswersBeforeClose(t *testing.T) {
 		_, err := io.WriteString(c, all.String()+frame(adt("long")+strings.Repeat("NTE|1\r", 60<<10)))
 		sent <- err
 	}()
-	require.Eventually(t, func() bool { return len(in.messages()) == messages }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(in.messages()) == messages }, time.Minute, time.Millisecond)
 	answers, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.NoError(t, <-sent)

@@ -25,7 +25,7 @@ import (
 	"github.com/liaison-health/liaison/pipelines/store"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // builtin loads the program's own tables once for all tests.
 var builtin = sync.OnceValues(func() (*tables.Mapper, error) { return tables.Load(fhir.NewSchema()) })

@@ -18,7 +18,7 @@ import (
 	"github.com/liaison-health/liaison/pipelines/store"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A badDisk fails at operations of a kind on files of a name, when told.
 type badDisk struct {
