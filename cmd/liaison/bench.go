@@ -155,7 +155,8 @@ func (f *feed) run(ctx context.Context, out io.Writer) error {
 	group, gctx := errgroup.WithContext(ctx)
 	var ready sync.WaitGroup
 	ready.Add(f.lanes)
-	start := make(chan time.Time)
+	var began time.Time
+	start := make(chan struct{})
 	for i := range lanes {
 		group.Go(func() error {
 			client, err := mllp.Dial(gctx, f.address, t, 30*time.Second)
@@ -164,14 +165,13 @@ func (f *feed) run(ctx context.Context, out io.Writer) error {
 				return fmt.Errorf("connect: %w", err)
 			}
 			defer func() { _ = client.Close() }()
-			return f.drive(gctx, client, <-start, run+strconv.FormatInt(int64(i), 36)+"x", &lanes[i])
+			<-start
+			return f.drive(gctx, client, began, run+strconv.FormatInt(int64(i), 36)+"x", &lanes[i])
 		})
 	}
 	ready.Wait()
-	began := time.Now()
-	for range lanes {
-		start <- began
-	}
+	began = time.Now()
+	close(start)
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}

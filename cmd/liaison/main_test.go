@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sort"
@@ -300,4 +301,21 @@ func TestCheck(t *testing.T) {
 	code, out, _ = liaison(t, "check", "--config", file)
 	require.Equal(t, exitDone, code)
 	require.Contains(t, out, "but source a has no time_zone")
+}
+
+// Load that finds nobody to take it ends with what is wrong.
+func TestBenchFeedWithoutEngine(t *testing.T) {
+	code, _, errs := liaison(t, "bench", "feed", closedPort(t), "../../testdata/day/adt.hl7", "--for", "1ms")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "connection refused")
+}
+
+// closedPort gives an address that nothing listens on.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	return address
 }
