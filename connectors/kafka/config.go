@@ -24,6 +24,9 @@ type Config struct {
 	// Topics are created when the cluster does not have them and checked when
 	// it does. A topic that is not listed here cannot be published to.
 	Topics []Topic
+	// Own says that nobody else has the cluster: settings in which a topic
+	// differs are made as they are here.
+	Own bool
 	// Compression of the record batches: Snappy unless said otherwise.
 	Compression Compression
 	// BatchBytes is about how much is put into one batch before compression:

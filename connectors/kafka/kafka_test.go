@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -173,6 +174,30 @@ func TestBrokerTrims(t *testing.T) {
 		})
 		return errors.Is(err, kafka.ErrStop) && first >= 150
 	}, time.Minute, 10*time.Millisecond)
+}
+
+// Other settings than a topic was made with are told of a shared cluster, and
+// made so on one of the program's own.
+func TestTopicSettings(t *testing.T) {
+	address := broker(t, "")
+	ensure := func(own bool, kept int64, largest int) []kafka.Deviation {
+		p, err := kafka.NewPublisher(kafka.Config{Brokers: []string{address}, Own: own, Topics: []kafka.Topic{
+			{Name: "liaison.flow", Partitions: 2, RetentionBytes: kept, MaxMessageBytes: largest}, {Name: "liaison.claims", Partitions: 2},
+		}})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, p.Close()) }()
+		deviations, err := p.Ensure(t.Context())
+		require.NoError(t, err)
+		slices.SortFunc(deviations, func(a, b kafka.Deviation) int { return strings.Compare(a.Setting, b.Setting) })
+		return deviations
+	}
+	require.Empty(t, ensure(false, 2<<20, 1<<20))
+	require.Equal(t, []kafka.Deviation{
+		{Topic: "liaison.flow", Setting: "max.message.bytes", Want: "2097152", Have: "1048576"},
+		{Topic: "liaison.flow", Setting: "retention.bytes", Want: "1048576", Have: "2097152"},
+	}, ensure(false, 1<<20, 2<<20))
+	require.Empty(t, ensure(true, 1<<20, 2<<20))
+	require.Empty(t, ensure(false, 1<<20, 2<<20), "it lasts")
 }
 
 func TestConsumer(t *testing.T) {

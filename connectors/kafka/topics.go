@@ -10,7 +10,8 @@ import (
 )
 
 // A Deviation is a setting in which an existing topic differs from what the
-// configuration asks. It is reported, never changed: the topic may be shared.
+// configuration asks. It is reported, and not changed unless the cluster is the
+// program's own: the topic may be shared.
 type Deviation struct {
 	Topic, Setting string
 	Want, Have     string
@@ -218,11 +219,12 @@ func (c *client) compareSettings(ctx context.Context, topics []Topic, states map
 		return nil
 	}
 	var out []Deviation
+	made := c.makeSame(ctx, response, wanted)
 	for _, r := range response.Resources {
 		for _, entry := range r.ConfigEntries {
 			want, asked := wanted[r.ResourceName][entry.ConfigName]
 			have := strings.TrimSpace(entry.ConfigValue)
-			if !asked || have == want {
+			if !asked || have == want || made[r.ResourceName] {
 				continue
 			}
 			out = append(out, Deviation{r.ResourceName, entry.ConfigName, want, have})
@@ -236,4 +238,40 @@ func (c *client) compareSettings(ctx context.Context, topics []Topic, states map
 		}
 	}
 	return out
+}
+
+// makeSame gives the topics of a cluster of our own the settings in which they
+// differ, and says which ones have them now.
+func (c *client) makeSame(ctx context.Context, have *kafkago.DescribeConfigsResponse, wanted map[string]map[string]string) map[string]bool {
+	if !c.cfg.Own {
+		return nil
+	}
+	request := &kafkago.IncrementalAlterConfigsRequest{}
+	for _, r := range have.Resources {
+		change := kafkago.IncrementalAlterConfigsRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: r.ResourceName}
+		for _, entry := range r.ConfigEntries {
+			if want, asked := wanted[r.ResourceName][entry.ConfigName]; asked && strings.TrimSpace(entry.ConfigValue) != want {
+				change.Configs = append(change.Configs, kafkago.IncrementalAlterConfigsRequestConfig{Name: entry.ConfigName, Value: want})
+			}
+		}
+		if len(change.Configs) > 0 {
+			request.Resources = append(request.Resources, change)
+		}
+	}
+	if len(request.Resources) == 0 {
+		return nil
+	}
+	var response *kafkago.IncrementalAlterConfigsResponse
+	err := c.request(ctx, func(ctx context.Context) (err error) {
+		response, err = c.kafka.IncrementalAlterConfigs(ctx, request)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	made := map[string]bool{}
+	for _, r := range response.Resources {
+		made[r.ResourceName] = r.Error == nil
+	}
+	return made
 }
