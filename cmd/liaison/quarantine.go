@@ -263,7 +263,7 @@ func (o *operator) retryAll(c *cobra.Command, which *choice, by string) error {
 	for _, h := range list {
 		position, err := o.retry(c, strconv.FormatUint(h.Position, 10), by, nil)
 		if err != nil {
-			return fmt.Errorf("retry %d: %w", h.Position, err)
+			return fmt.Errorf("%d of %d are on their way; retry %d: %w", len(positions), len(list), h.Position, err)
 		}
 		positions = append(positions, position)
 	}

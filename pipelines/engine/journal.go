@@ -210,11 +210,15 @@ func (e *Engine) onKafka(o pipelines.Outcome) (bool, error) {
 	return there, nil
 }
 
-// Show gives one journal entry's fate and bytes.
+// Show gives one journal entry's fate and bytes, those of a message in
+// quarantine also when retention has taken the entry; nil where there is none.
 func (e *Engine) Show(pos uint64) (*Fate, []byte, error) {
 	data, err := e.store.Entry(pos)
-	if err != nil || data == nil {
+	if err != nil {
 		return nil, nil, err
+	}
+	if data == nil {
+		return e.showHeld(pos)
 	}
 	en, err := decodeEntry(pos, data)
 	if err != nil {
@@ -222,4 +226,23 @@ func (e *Engine) Show(pos uint64) (*Fate, []byte, error) {
 	}
 	f, err := e.fate(en)
 	return f, en.raw, err
+}
+
+// showHeld shows a message that only the quarantine still has.
+func (e *Engine) showHeld(pos uint64) (*Fate, []byte, error) {
+	h, err := e.quarantined(pos)
+	if err != nil || h == nil {
+		return nil, nil, err
+	}
+	en := h.entry()
+	if h.Original != nil {
+		sum := sha256.Sum256(h.Original)
+		en.raw, en.SHA256 = h.Original, hex.EncodeToString(sum[:])
+	}
+	f, err := e.fate(en)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.Outcome, f.Reason, f.Place = pipelines.Quarantined, string(h.Reason), h.Place
+	return f, en.raw, nil
 }
