@@ -88,8 +88,14 @@ func TestFHIRWriteThenRead(t *testing.T) {
 	require.Equal(t, put("Roe"), text, "an update is carried byte for byte, and the refused one is not taken")
 	require.Equal(t, changed.Header.Get("ETag"), r.Header.Get("ETag"))
 	c.status(404, "GET", location, "") // the first version is not held any more
-	c.status(200, "PUT", at, put("Roe"))
+	repeated, _ := c.status(200, "PUT", at, put("Roe"))
+	c.status(200, "GET", repeated.Header.Get("Location"), "")
+	c.status(304, "GET", at, "", "If-None-Match", repeated.Header.Get("ETag"))
+	c.status(200, "PUT", at, put("Roe"), "If-Match", repeated.Header.Get("ETag"))
 	c.status(200, "PUT", at, put("Moe"), "If-Match", changed.Header.Get("ETag")) // what changed nothing is no other version
+	c.status(412, "PUT", at, put("Poe"), "If-Match", repeated.Header.Get("ETag"))
+	created, _ := c.status(201, "POST", "/Patient", jane) // a repeat too, of what is held no more
+	c.status(412, "PUT", at, put("Poe"), "If-Match", created.Header.Get("ETag"))
 	c.status(412, "PUT", at, put("Poe"), "If-None-Match", "*")
 	c.status(412, "PUT", "/Patient/none", `{"resourceType":"Patient","id":"none"}`, "If-Match", `W/"1"`)
 	c.status(200, "PUT", "/Patient/none", `{"resourceType":"Patient","id":"none"}`, "If-None-Match", "*")

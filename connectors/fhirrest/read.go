@@ -26,7 +26,7 @@ type resource struct {
 	text    []byte
 	version uint64
 	ref     string
-	carried func(position uint64) bool
+	brought func(position uint64) uint64
 }
 
 func (r *resource) etag() string {
@@ -41,7 +41,8 @@ func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10
 
 // is says whether a list of entity tags names what is held. A number names what
 // was held once the message at that position had its effect, where it brought
-// this resource: it still does when nothing has changed the resource since.
+// this resource: it still does when nothing has changed the resource since. That
+// of a duplicate names what the first one's does.
 func (r *resource) is(tags string) bool {
 	for tag := range strings.SplitSeq(tags, ",") {
 		tag = strings.TrimSpace(tag)
@@ -49,7 +50,13 @@ func (r *resource) is(tags string) bool {
 			return true
 		}
 		at, err := strconv.ParseUint(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`), 10, 64)
-		if err == nil && at > 0 && (at == r.version || at > r.version && r.carried(at)) {
+		if err != nil || at == 0 || at < r.version {
+			continue
+		}
+		if at == r.version {
+			return true
+		}
+		if first := r.brought(at); first > 0 && first >= r.version {
 			return true
 		}
 	}
@@ -65,9 +72,12 @@ func (s *Server) held(ctx context.Context, typ, id string) (found *resource, set
 		return nil, settled, err
 	}
 	ref := typ + "/" + id
-	return &resource{text: text, version: version, ref: ref, carried: func(position uint64) bool {
-		carried, err := s.cfg.Carried(ctx, position, ref)
-		return carried && err == nil
+	return &resource{text: text, version: version, ref: ref, brought: func(position uint64) uint64 {
+		first, err := s.cfg.Brought(ctx, position, ref)
+		if err != nil {
+			return 0
+		}
+		return first
 	}}, settled, nil
 }
 

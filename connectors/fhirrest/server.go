@@ -55,9 +55,11 @@ type Config struct {
 	Read func(ctx context.Context, resourceType, id string) ([]byte, uint64, error)
 	// Search finds held resources: Type/id, two at most.
 	Search func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
-	// Carried says whether the message at a position brought a resource; of one
-	// whose version Read does not know, whether it brought it as it is held.
-	Carried func(ctx context.Context, position uint64, ref string) (bool, error)
+	// Brought gives the position of the message that brought a resource: the
+	// message at this position, or of a duplicate the first one; 0 where it did
+	// not, or, of a resource whose version Read does not know, brought another
+	// content than is held.
+	Brought func(ctx context.Context, position uint64, ref string) (uint64, error)
 	// Types are the resource types there are; Held says which of them are kept
 	// for reading, nil: all.
 	Types       []string

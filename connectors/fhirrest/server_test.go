@@ -75,7 +75,9 @@ func serve(t *testing.T, in *intake, change func(*fhirrest.Config)) string {
 			}
 			return found, nil
 		},
-		Carried: func(_ context.Context, position uint64, _ string) (bool, error) { return position == 9, nil },
+		Brought: func(_ context.Context, position uint64, _ string) (uint64, error) {
+			return map[uint64]uint64{9: 9, 10: 7, 11: 6}[position], nil // 10 and 11 are duplicates
+		},
 		Check: func(n *fhir.Node) []fhir.Issue {
 			if n.Str("gender") == "wrong" {
 				return []fhir.Issue{{Severity: "error", Code: "code-invalid", Expression: "Patient.gender", Diagnostics: "not a code of the value set"}}
@@ -208,7 +210,7 @@ func TestIfNoneExist(t *testing.T) {
 func TestVersions(t *testing.T) {
 	in := &intake{held: map[string]string{"Patient/p1": `{"resourceType":"Patient","id":"p1"}`}}
 	base := serve(t, in, nil)
-	for tag, status := range map[string]int{"7": 200, "9": 200, "6": 412, "8": 412, "999999": 412, "x": 412} {
+	for tag, status := range map[string]int{"7": 200, "9": 200, "10": 200, "11": 412, "6": 412, "8": 412, "999999": 412, "x": 412} {
 		r, _ := call(t, "PUT", base+"/Patient/p1", `{"resourceType":"Patient","id":"p1"}`, "If-Match", `W/"`+tag+`"`)
 		require.Equal(t, status, r.StatusCode, tag)
 		r, _ = call(t, "GET", base+"/Patient/p1/_history/"+tag, "")
@@ -243,6 +245,13 @@ func TestBundles(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, r.StatusCode, request)
 		require.Contains(t, string(body), "Bundle.entry[0].request.url", request)
 	}
+	twice := `"entry":[{"resource":{"resourceType":"Patient","id":"q1"},"request":{"method":"PUT","url":"Patient/q1"}},
+		{"resource":{"resourceType":"Patient","id":"q1","active":true},"request":{"method":"PUT","url":"Patient/q1"}}]}`
+	r, text := call(t, "POST", base, `{"resourceType":"Bundle","type":"transaction",`+twice)
+	require.Equal(t, http.StatusBadRequest, r.StatusCode, "which of the two it is to be is not said")
+	require.Contains(t, string(text), "Bundle.entry[1].request.url")
+	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"batch",`+twice)
+	require.Equal(t, http.StatusOK, r.StatusCode, "one after the other")
 	for _, alone := range []string{"Bundle"} {
 		r, _ := call(t, "POST", base+"/"+alone, `{"resourceType":"`+alone+`","type":"collection"}`)
 		require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode, "%s by itself is held nowhere", alone)

@@ -62,14 +62,15 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 	if !ok {
 		return
 	}
+	position := receipt.Position
 	if s.cfg.Processed {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.Timeout)
 		defer cancel()
-		if !s.settled(ctx, w, receipt.Position) {
+		if position, ok = s.settled(ctx, w, position); !ok {
 			return
 		}
 	}
-	s.taken(w, r, q, node, body, refs, receipt.Position, exists)
+	s.taken(w, r, q, node, body, refs, position, exists)
 }
 
 // journal puts a request into the journal when its conditions hold, with what
@@ -146,24 +147,25 @@ func (s *Server) reached(position uint64) {
 	}
 }
 
-// settled waits for the outcome; quarantine is the client's error.
-func (s *Server) settled(ctx context.Context, w http.ResponseWriter, position uint64) bool {
+// settled waits for the outcome, and gives the position of the message that it
+// is of: of a duplicate the first one's. Quarantine is the client's error.
+func (s *Server) settled(ctx context.Context, w http.ResponseWriter, position uint64) (of uint64, ok bool) {
 	for range 8 {
 		o, err := s.cfg.Outcomes.Wait(ctx, position)
 		switch {
 		case err != nil:
 			w.Header().Set("Retry-After", "5")
 			s.fail(w, http.StatusServiceUnavailable, "timeout", "", "stored, but its outcome is not known yet")
-			return false
+			return 0, false
 		case o.Status == pipelines.Quarantined:
 			s.fail(w, http.StatusUnprocessableEntity, "processing", o.Place, o.Reason)
-			return false
+			return 0, false
 		case o.Status != pipelines.Duplicate || o.Of == 0:
-			return true
+			return position, true
 		}
 		position = o.Of
 	}
-	return true
+	return position, true
 }
 
 // fits checks that body and address speak of the same thing.
@@ -193,11 +195,14 @@ func (s *Server) fits(w http.ResponseWriter, q Request, node *fhir.Node) bool {
 }
 
 // addressed checks that each entry of a transaction or batch is sent to where
-// its resource goes (R4 §3.1.0.11.1): Type, or for an update Type/id.
+// its resource goes (R4 §3.1.0.11.1): Type, or for an update Type/id, which a
+// transaction has once (R4 §3.1.0.11.2).
 func (s *Server) addressed(w http.ResponseWriter, node *fhir.Node) bool {
-	if t := node.Str("type"); node.ResourceType() != "Bundle" || t != "transaction" && t != "batch" {
+	t := node.Str("type")
+	if node.ResourceType() != "Bundle" || t != "transaction" && t != "batch" {
 		return true
 	}
+	updated := map[string]bool{}
 	for i, e := range node.Get("entry").Items() {
 		typ, id := e.Str("resource.resourceType"), e.Str("resource.id")
 		want := typ
@@ -208,6 +213,14 @@ func (s *Server) addressed(w http.ResponseWriter, node *fhir.Node) bool {
 			s.fail(w, http.StatusBadRequest, "invalid", "Bundle.entry["+strconv.Itoa(i)+"].request.url", "the url of an update is Type/id, of a create Type, both as the resource says; no other is supported")
 			return false
 		}
+		if e.Str("request.method") != http.MethodPut {
+			continue
+		}
+		if t == "transaction" && updated[want] {
+			s.fail(w, http.StatusBadRequest, "invalid", "Bundle.entry["+strconv.Itoa(i)+"].request.url", "a transaction updates a resource once")
+			return false
+		}
+		updated[want] = true
 	}
 	return true
 }

@@ -370,46 +370,60 @@ func (e *Engine) Search(_ context.Context, resourceType string, c fhir.Condition
 	return found, nil
 }
 
-// Carried says whether the message at a position brought a resource, and had
-// its effect; of a resource that is no record of its own, and so does not know
-// its message, also whether it is still what that message said.
-func (e *Engine) Carried(ctx context.Context, position uint64, ref string) (bool, error) {
+// Brought gives the position of the message that brought a resource and had its
+// effect: the message at this position, or the first one where that is a
+// duplicate. 0: it did not; or, of a resource that is no record of its own, and
+// so does not know its message, that is no longer what the message said.
+func (e *Engine) Brought(ctx context.Context, position uint64, ref string) (uint64, error) {
 	data, err := e.store.Entry(position)
 	if err != nil || data == nil {
-		return false, err
+		return 0, err
 	}
 	en, err := decodeEntry(position, data)
 	if err != nil || en.Format != pipelines.FHIR {
-		return false, err
+		return 0, err
 	}
 	o, ok, err := e.store.Outcome(position)
-	if err != nil || !ok || o.Status != pipelines.Published && o.Status != pipelines.Unchanged {
-		return false, err
+	if err != nil || !ok {
+		return 0, err
+	}
+	switch o.Status {
+	case pipelines.Published, pipelines.Unchanged:
+	case pipelines.Duplicate:
+		position = o.Of
+	default:
+		return 0, nil
 	}
 	req := records.FHIRRequest{}
 	if err := json.Unmarshal(en.Meta, &req); err != nil {
-		return false, fmt.Errorf("read journal: %w", err)
+		return 0, fmt.Errorf("read journal: %w", err)
 	}
 	req.Body, req.Origin = en.raw, records.Origin{Source: en.Source}
 	refs, err := records.Identify(req)
 	if err != nil {
-		return false, fmt.Errorf("read journal: %w", err)
+		return 0, fmt.Errorf("read journal: %w", err)
 	}
 	if !slices.Contains(refs, ref) {
-		return false, nil
+		return 0, nil
 	}
 	typ, id, _ := strings.Cut(ref, "/")
 	held, version, err := e.ReadResource(ctx, typ, id)
-	if err != nil || version > 0 {
-		return err == nil, err
+	if err != nil {
+		return 0, err
+	}
+	if version > 0 {
+		return position, nil
 	}
 	change, err := records.FromFHIR(req)
 	if err != nil {
-		return false, fmt.Errorf("read journal: %w", err)
+		return 0, fmt.Errorf("read journal: %w", err)
 	}
-	return slices.ContainsFunc(change.Related, func(n *fhir.Node) bool {
+	if slices.ContainsFunc(change.Related, func(n *fhir.Node) bool {
 		return n.ResourceType() == typ && n.ID() == id && bytes.Equal(n.JSON(), held)
-	}), nil
+	}) {
+		return position, nil
+	}
+	return 0, nil
 }
 
 // Expected gives the sequence number that is expected next of a sender; -1: any.

@@ -108,7 +108,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, seams *Seams
 		name := cfg.Sources[i].Name
 		s, err := registry.Open(ctx, cfg, &cfg.Sources[i], registry.Deps{
 			Room: room, Descriptors: descriptors, Outcomes: a.engine, Answered: a.engine.Answered, Log: log, Check: inbound(cfg, check, func() { a.engine.GateFound(name) }), Read: a.engine.ReadResource,
-			Search: a.engine.Search, Carried: a.engine.Carried, Sequences: a.engine, Types: check.Resources(),
+			Search: a.engine.Search, Brought: a.engine.Brought, Sequences: a.engine, Types: check.Resources(),
 		})
 		if err != nil {
 			return nil, err
@@ -195,7 +195,7 @@ func (a *App) publisher() (*kafka.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Topics = topics
+	cfg.Topics, cfg.Own = topics, len(k.Brokers) == 0
 	p, err := kafka.NewPublisher(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)

@@ -34,7 +34,7 @@ type Deps struct {
 	Check       func(*fhir.Node) []fhir.Issue                                              // the gate; nil: none
 	Read        func(ctx context.Context, resourceType, id string) ([]byte, uint64, error) // what is held
 	Search      func(ctx context.Context, resourceType string, c fhir.Condition) ([]string, error)
-	Carried     func(ctx context.Context, position uint64, ref string) (bool, error)
+	Brought     func(ctx context.Context, position uint64, ref string) (uint64, error)
 	Sequences   mllp.Sequences
 	Types       []string // resource types of R4
 }
@@ -84,7 +84,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 	}
 	return fhirrest.Listen(ctx, fhirrest.Config{
 		Name: s.Name, Listen: f.Listen, TLS: t, Base: f.Base, Tokens: strings.Fields(tokens), MaxBody: int64(f.MaxBody), MaxEntries: f.MaxEntries, Connections: f.Connections,
-		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Search: d.Search, Carried: d.Carried, Types: d.Types, Held: records.Held, Room: d.Room, Descriptors: d.Descriptors, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
+		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Search: d.Search, Brought: d.Brought, Types: d.Types, Held: records.Held, Room: d.Room, Descriptors: d.Descriptors, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{
 				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Body: body, Origin: records.Origin{Source: s.Name},
