@@ -174,7 +174,9 @@ func (r *run) time(st *cstep, text string, at hl7v2.Value) *fhir.Node {
 	out := ""
 	switch st.typ {
 	case "date":
-		out = t.Date()
+		if out = t.Date(); t.Precision > hl7v2.Day && strings.Trim(t.Clock(), ":0.") != "" {
+			r.used = r.used[:0] // the time of day is another rule's
+		}
 	case "dateTime":
 		if out = t.DateTime(); t.Zone == hl7v2.ZoneNone && t.Precision > hl7v2.Day {
 			r.warn("time-zone", at.Place(), "a time of day without offset, and no zone is configured: the day is kept")

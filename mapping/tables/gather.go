@@ -21,7 +21,7 @@ func (r *run) gathered(f *frame, args []expr) string {
 	}
 	var out []string
 	var used []hl7v2.Value
-	first := -1
+	first, blank := -1, 0
 	for i := range r.msg.Len() {
 		s := r.msg.Segment(i)
 		if !s.Is(f.segment.Name()) {
@@ -29,11 +29,18 @@ func (r *run) gathered(f *frame, args []expr) string {
 		}
 		other := frame{run: r, segment: s, group: r.groups[i]}
 		v := args[0].value(&other)
-		if !v.Valued() || slices.Contains(kinds, r.text(args[1].value(&other))) {
+		if slices.Contains(kinds, r.text(args[1].value(&other))) {
+			continue
+		}
+		if !v.Valued() {
+			blank++
 			continue
 		}
 		if first < 0 {
-			first = i
+			first, blank = i, 0
+		}
+		for ; blank > 0; blank-- { // one between others parts paragraphs
+			out = append(out, "")
 		}
 		r.used = r.used[:0]
 		out = append(out, r.lines(v))
