@@ -25,6 +25,7 @@ type section struct {
 	structural              []structural
 	makers                  map[int32]fhir.Origin // by label: the field of the rule that names it first
 	warnings                []warning
+	unless                  cond // the segment is not for this section; nil: it always is
 	rest                    bool
 	pure                    bool // what it makes depends on its value and the scope alone
 	defaults                bool // of defaults.yaml: run on every resource of the type at the end
@@ -112,6 +113,14 @@ func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error 
 	case "warn":
 		w, err := parseWarning(strings.TrimSpace(rest), s.own)
 		s.warnings = append(s.warnings, w)
+		return err
+	case "unless":
+		condition, _, err := readCond(rest, s.own)
+		if before := s.unless; before != nil && err == nil {
+			s.unless = func(f *frame) bool { return before(f) || condition(f) }
+		} else {
+			s.unless = condition
+		}
 		return err
 	case "rest":
 		s.rest = true

@@ -235,7 +235,7 @@ func (r *run) make(m *makeRule, s hl7v2.Segment, g *instance, main []*entry) {
 	f := r.frame()
 	defer r.free(f)
 	*f = frame{run: r, segment: s, group: g}
-	if m.cond != nil && !m.cond(f) {
+	if m.cond != nil && !m.cond(f) || m.section.unless != nil && m.section.unless(f) {
 		return
 	}
 	var e *entry

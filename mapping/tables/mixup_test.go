@@ -88,9 +88,15 @@ func TestCodesWithSuffix(t *testing.T) {
 func TestRoleTakenOff(t *testing.T) {
 	m, err := tables.Load(fhir.NewSchema())
 	require.NoError(t, err)
-	for _, c := range []struct{ action, typ string }{{"AD", "encounter"}, {"DE", "encounter"}, {"UN", "encounter"}, {"AD", "patient"}, {"DE", "patient"}} {
+	for _, c := range []struct{ action, typ, segment string }{
+		{"AD", "encounter", "ROL"}, {"DE", "encounter", "ROL"}, {"UN", "encounter", "ROL"}, {"AD", "patient", "ROL"}, {"DE", "patient", "ROL"},
+		{"AD", "encounter", "PRT"}, {"D", "encounter", "PRT"}, {"DE", "patient", "PRT"}, {"AD", "patient", "PRT"},
+	} {
 		role := "ROL|2|" + c.action + "|PP^Provider^HL70443|5^Consult^Sultan\r"
-		message := "MSH|^~\\&|EHR|ALDER|||20260310090000-0400||ADT^A08^ADT_A01|1|P|2.5.1\rEVN||20260310090000-0400\rPID|1||100^^^ALDER^MR||Doe^Jo\r"
+		if c.segment == "PRT" {
+			role = "PRT|2|" + c.action + "||PP^Provider^HL70443|5^Consult^Sultan\r"
+		}
+		message := "MSH|^~\\&|EHR|ALDER|||20260310090000-0400||ADT^A08^ADT_A01|1|P|2.9\rEVN||20260310090000-0400\rPID|1||100^^^ALDER^MR||Doe^Jo\r"
 		if c.typ == "patient" {
 			message += role + "PV1|1|I\r"
 		} else {

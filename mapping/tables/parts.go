@@ -379,7 +379,7 @@ func (l *loader) pure(s *section, under map[*section]bool) bool {
 		return true
 	}
 	under[s] = true
-	if s.rest || len(s.warnings) > 0 || !l.pureDefaults(l.m.defaults[s.target]) {
+	if s.rest || s.unless != nil || len(s.warnings) > 0 || !l.pureDefaults(l.m.defaults[s.target]) {
 		return false
 	}
 	for _, k := range s.keys {
