@@ -209,6 +209,9 @@ func (p *condParser) primary() (cond, error) {
 			v := f.resolve(r).FirstLeaf()
 			return v.Valued() && f.run.leaves[v.Offset()] == leafUnread
 		}, err
+	case "null":
+		r, err := p.bracketedRef()
+		return func(f *frame) bool { return f.resolve(r).State() == hl7v2.Null }, err
 	case "taken":
 		r, err := p.bracketedRef()
 		p.impure = true

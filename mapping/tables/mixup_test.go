@@ -107,3 +107,27 @@ func TestRoleTakenOff(t *testing.T) {
 		require.Equal(t, c.action == "AD", len(report.Unmapped) == 0, c)
 	}
 }
+
+// `""` where a thing is named says that there is none: it makes no thing without
+// a name.
+func TestNamedByNull(t *testing.T) {
+	m, err := tables.Load(fhir.NewSchema())
+	require.NoError(t, err)
+	for typ, c := range map[string]struct{ none, some string }{
+		"AllergyIntolerance": {`AL1|1|DA|""`, "AL1|1|DA|PEN^Penicillin^L"},
+		"Condition":          {`DG1|1||""|||A`, "DG1|1||I10^x^I10|||A"},
+		"RelatedPerson":      {`NK1|1|""|MTH`, "NK1|1|Doe^Ann|MTH"},
+	} {
+		head := "MSH|^~\\&|EHR|ALDER|||20260310090000-0400||ADT^A08^ADT_A01|1|P|2.5.1\rEVN||20260310090000-0400\rPID|1||100^^^ALDER^MR||Doe^Jo\rPV1|1|I\r"
+		require.Empty(t, resourcesOf(t, m, typ, head+c.none+"\r"), typ)
+		require.Len(t, resourcesOf(t, m, typ, head+c.some+"\r"), 1, typ)
+		for _, kind := range []string{"Patient", "Encounter"} {
+			for _, text := range resourcesOf(t, m, kind, head+c.none+"\r") {
+				require.NotContains(t, text, `"contact"`, typ)
+				require.NotContains(t, text, `"diagnosis"`, typ)
+			}
+		}
+		_, report := mapOne(t, m, []byte(head+c.none+"\r"))
+		require.Equal(t, report.Leaves, report.Found+report.Structural+len(report.Unmapped), typ)
+	}
+}
