@@ -89,8 +89,15 @@ func TestRoleTakenOff(t *testing.T) {
 	m, err := tables.Load(fhir.NewSchema())
 	require.NoError(t, err)
 	for _, c := range []struct{ action, typ, segment string }{
-		{"AD", "encounter", "ROL"}, {"DE", "encounter", "ROL"}, {"UN", "encounter", "ROL"}, {"AD", "patient", "ROL"}, {"DE", "patient", "ROL"},
-		{"AD", "encounter", "PRT"}, {"D", "encounter", "PRT"}, {"DE", "patient", "PRT"}, {"AD", "patient", "PRT"},
+		{"AD", "encounter", "ROL"},
+		{"DE", "encounter", "ROL"},
+		{"UN", "encounter", "ROL"},
+		{"AD", "patient", "ROL"},
+		{"DE", "patient", "ROL"},
+		{"AD", "encounter", "PRT"},
+		{"D", "encounter", "PRT"},
+		{"DE", "patient", "PRT"},
+		{"AD", "patient", "PRT"},
 	} {
 		role := "ROL|2|" + c.action + "|PP^Provider^HL70443|5^Consult^Sultan\r"
 		if c.segment == "PRT" {
