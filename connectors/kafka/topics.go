@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -219,46 +220,40 @@ func (c *client) compareSettings(ctx context.Context, topics []Topic, states map
 		return nil
 	}
 	var out []Deviation
-	made := c.makeSame(ctx, response, wanted)
 	for _, r := range response.Resources {
 		for _, entry := range r.ConfigEntries {
 			want, asked := wanted[r.ResourceName][entry.ConfigName]
 			have := strings.TrimSpace(entry.ConfigValue)
-			if !asked || have == want || made[r.ResourceName] {
+			if !asked || have == want {
 				continue
 			}
 			out = append(out, Deviation{r.ResourceName, entry.ConfigName, want, have})
-			if entry.ConfigName == settingLimit {
-				if n, err := strconv.Atoi(have); err == nil && n > 0 {
-					state := states[r.ResourceName]
-					state.limit = n
-					states[r.ResourceName] = state
-				}
-			}
+		}
+	}
+	if c.cfg.Own {
+		out = c.makeSame(ctx, out)
+	}
+	for _, d := range out {
+		if n, err := strconv.Atoi(d.Have); err == nil && n > 0 && d.Setting == settingLimit {
+			state := states[d.Topic]
+			state.limit = n
+			states[d.Topic] = state
 		}
 	}
 	return out
 }
 
 // makeSame gives the topics of a cluster of our own the settings in which they
-// differ, and says which ones have them now.
-func (c *client) makeSame(ctx context.Context, have *kafkago.DescribeConfigsResponse, wanted map[string]map[string]string) map[string]bool {
-	if !c.cfg.Own {
-		return nil
-	}
+// differ, and says where they still do.
+func (c *client) makeSame(ctx context.Context, differ []Deviation) []Deviation {
 	request := &kafkago.IncrementalAlterConfigsRequest{}
-	for _, r := range have.Resources {
-		change := kafkago.IncrementalAlterConfigsRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: r.ResourceName}
-		for _, entry := range r.ConfigEntries {
-			if want, asked := wanted[r.ResourceName][entry.ConfigName]; asked && strings.TrimSpace(entry.ConfigValue) != want {
-				change.Configs = append(change.Configs, kafkago.IncrementalAlterConfigsRequestConfig{Name: entry.ConfigName, Value: want})
-			}
-		}
-		if len(change.Configs) > 0 {
-			request.Resources = append(request.Resources, change)
-		}
+	for _, d := range differ {
+		request.Resources = append(request.Resources, kafkago.IncrementalAlterConfigsRequestResource{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: d.Topic,
+			Configs: []kafkago.IncrementalAlterConfigsRequestConfig{{Name: d.Setting, Value: d.Want}},
+		})
 	}
-	if len(request.Resources) == 0 {
+	if len(differ) == 0 {
 		return nil
 	}
 	var response *kafkago.IncrementalAlterConfigsResponse
@@ -267,11 +262,11 @@ func (c *client) makeSame(ctx context.Context, have *kafkago.DescribeConfigsResp
 		return err
 	})
 	if err != nil {
-		return nil
+		return differ
 	}
-	made := map[string]bool{}
+	failed := map[string]bool{}
 	for _, r := range response.Resources {
-		made[r.ResourceName] = r.Error == nil
+		failed[r.ResourceName] = failed[r.ResourceName] || r.Error != nil
 	}
-	return made
+	return slices.DeleteFunc(differ, func(d Deviation) bool { return !failed[d.Topic] })
 }
