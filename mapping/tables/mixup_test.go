@@ -138,3 +138,17 @@ func TestNamedByNull(t *testing.T) {
 		require.Equal(t, report.Leaves, report.Found+report.Structural+len(report.Unmapped), typ)
 	}
 }
+
+// A charge without its number says by what it is told from others.
+func TestChargeWithoutNumber(t *testing.T) {
+	m, err := tables.Load(fhir.NewSchema())
+	require.NoError(t, err)
+	charge := make([]string, 31)
+	charge[0], charge[3], charge[5], charge[6] = "1", "20260310", "PY", "A^a^L"
+	for payment, code := range map[string]string{"INV7": "key-fallback", "": "keyed-by-message"} {
+		charge[30] = payment
+		_, report := mapOne(t, m, []byte("MSH|^~\\&|FIN|ALDER|||20260310090000-0400||DFT^P03^DFT_P03|1|P|2.5.1\rEVN||20260310090000-0400\rPID|1||100^^^ALDER^MR||Doe^Jo\rFT1|"+strings.Join(charge, "|")+"\r"))
+		require.Len(t, report.Warnings, 1)
+		require.Equal(t, code, report.Warnings[0].Code)
+	}
+}
