@@ -147,12 +147,15 @@ func filterContext(t *testing.T, e FilterEndpoint) {
 	require.NoError(t, e.Filter.Remember(limited(t), []pipelines.FilterEntry{entry(1, 1)}))
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	position, ok, err := e.Filter.Lookup(ended, identity(1))
-	require.Error(t, err)
-	require.False(t, ok)
-	require.Zero(t, position)
-	require.Error(t, e.Filter.Remember(ended, []pipelines.FilterEntry{entry(2, 2)}))
-	known(t, e.Filter, 1, 1)
+	for range 100 { // an answer that is there already must not win by chance
+		position, ok, err := e.Filter.Lookup(ended, identity(1))
+		require.ErrorIs(t, err, context.Canceled)
+		require.False(t, ok)
+		require.Zero(t, position)
+		require.ErrorIs(t, e.Filter.Remember(ended, []pipelines.FilterEntry{entry(2, 2)}), context.Canceled)
+	}
+	known(t, e.Filter, 1, 1) // callers that give up do not make the server one that failed
+	unknown(t, e.Filter, 2)
 }
 
 func stalls(t *testing.T, e FilterEndpoint) {

@@ -109,11 +109,14 @@ func (f *Filter) Lookup(ctx context.Context, digest [32]byte) (uint64, bool, err
 	if f.paused() {
 		return 0, false, ErrPaused
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	if err := ctx.Err(); err != nil {
+		return 0, false, fmt.Errorf("redis: look up: %w", err)
+	}
+	within, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	value, err := f.ask(ctx, f.key(digest))
+	value, err := f.ask(within, f.key(digest))
 	if err != nil {
-		f.failed()
+		f.failed(ctx)
 		return 0, false, fmt.Errorf("redis: look up: %w", err)
 	}
 	f.failures.Store(0)
@@ -183,6 +186,9 @@ func (f *Filter) Remember(ctx context.Context, entries []pipelines.FilterEntry) 
 	if f.paused() {
 		return ErrPaused
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redis: remember: %w", err)
+	}
 	_, err := f.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for _, e := range entries {
 			value := binary.BigEndian.AppendUint64(nil, e.Position)
@@ -191,7 +197,7 @@ func (f *Filter) Remember(ctx context.Context, entries []pipelines.FilterEntry) 
 		return nil
 	})
 	if err != nil {
-		f.failed()
+		f.failed(ctx)
 		return fmt.Errorf("redis: remember: %w", err)
 	}
 	f.failures.Store(0)
@@ -218,7 +224,12 @@ func (f *Filter) mark(digest [32]byte, position uint64) []byte {
 
 func (f *Filter) paused() bool { return time.Now().UnixNano() < f.until.Load() }
 
-func (f *Filter) failed() {
+// failed counts a failure of the server. A caller that gave its question up
+// says nothing about the server.
+func (f *Filter) failed(asked context.Context) {
+	if errors.Is(asked.Err(), context.Canceled) {
+		return
+	}
 	if f.failures.Add(1) >= f.cfg.Failures {
 		f.failures.Store(0)
 		f.until.Store(time.Now().Add(f.cfg.Pause).UnixNano())
