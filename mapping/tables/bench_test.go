@@ -15,7 +15,7 @@ import (
 // BenchmarkMap is the way from bytes to FHIR JSON over a hospital's day, one
 // message an operation.
 func BenchmarkMap(b *testing.B) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := compiled(fhir.NewSchema())
 	require.NoError(b, err)
 	zone, err := hl7v2.LoadLocation("America/New_York")
 	require.NoError(b, err)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/mapping/tables"
@@ -39,7 +38,7 @@ func asked(t *testing.T, m *tables.Mapper, kind records.Kind, segments ...string
 // What an order control code (ORC-1) and an order status (ORC-5) ask of the
 // record of an order, of a medication order, of a diet and of a supply.
 func TestOrderControl(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	const header, pid = `MSH|^~\&|CPOE|ALDER|||20260310091500-0400||%s|C1|P|2.5.1`, "PID|1||4711^^^ALDER^MR"
 	for _, c := range []struct{ control, status, order, medication, diet, supply string }{
@@ -78,7 +77,7 @@ func TestOrderControl(t *testing.T) {
 
 // What RXA says of a vaccination: done, refused, taken back; 998 is none.
 func TestVaccinationStatus(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	for fields, want := range map[string]string{
 		"08^HepB^CVX|0.5||||||||||||||CP|A":  "completed",

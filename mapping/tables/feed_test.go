@@ -29,7 +29,19 @@ type feed struct {
 	entries []tables.Entry // of the last message
 }
 
-// loaded are the tables, for all feeds.
+// read are the tables, for all tests.
+var read = sync.OnceValues(tables.Read)
+
+// compiled is tables.Load without reading the tables once more.
+func compiled(schema *fhir.Schema, overlays ...tables.Overlay) (*tables.Mapper, error) {
+	all, err := read()
+	if err != nil {
+		return nil, err
+	}
+	return all.Compile(schema, overlays...)
+}
+
+// loaded are the compiled tables, for all feeds.
 var loaded = sync.OnceValues(func() (*tables.Mapper, error) { return tables.Load(fhir.NewSchema()) })
 
 func newFeed(t *testing.T) *feed {
@@ -229,7 +241,7 @@ func TestEmptyKeeps(t *testing.T) {
 // (HL7 v2.5.1 §2.14.9.7); the zone that the source is configured with counts more: it
 // knows of summer time.
 func TestZoneOfMessage(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	location, err := newYork()
 	require.NoError(t, err)

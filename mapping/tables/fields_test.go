@@ -286,7 +286,7 @@ func splitPath(path string) []string {
 // testdata/mapping/fields says, and nothing valued ends unread.
 func TestFields(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)

@@ -67,7 +67,7 @@ func lines(t *testing.T, bundle []byte, report tables.Report) []byte {
 // leaf of the message is accounted for.
 func TestGolden(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)

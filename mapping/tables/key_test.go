@@ -6,15 +6,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/liaison-health/liaison/mapping/fhir"
-	"github.com/liaison-health/liaison/mapping/tables"
 )
 
 // A key that begins with a constant counts only where what follows is valued: two
 // requests, the specimens of two orders and two documents do not become one.
 func TestConstantIsNoKey(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	for typ, message := range map[string]string{
 		"ServiceRequest": "MSH|^~\\&|CARE|ALDER|||20260310||RQC^I05^RQC_I05|%|P|2.5\rQRD|\rPRD|RP\rPID|1||1^^^ALDER||Abbott^Anna\r",

@@ -9,15 +9,8 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"sort"
-	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
@@ -58,46 +51,44 @@ type Overlay struct {
 }
 
 // Load compiles the built-in tables with overlays over them. Everything that is
-// wrong is reported at once, each as an *Error with file and line.
+// wrong is reported at once, each as an *Error with file and line. Who loads more
+// than once reads them once (Read) and compiles with each one's overlays.
 func Load(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
-	return LoadFrom(builtin, schema, overlays...)
+	read, err := Read()
+	if err != nil {
+		return nil, err
+	}
+	return read.Compile(schema, overlays...)
 }
 
 // LoadFrom is Load with other tables than the program's own: files as in this
 // folder, among them codesystems.txt.
 func LoadFrom(own fs.FS, schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
+	read, err := readFrom(own)
+	if err != nil {
+		return nil, err
+	}
+	return read.Compile(schema, overlays...)
+}
+
+// Compile compiles the tables with overlays over them. It changes nothing of
+// them and is safe for concurrent use; errors as of Load.
+func (t *Tables) Compile(schema *fhir.Schema, overlays ...Overlay) (*Mapper, error) {
 	l := &loader{seen: map[string]bool{}, uses: map[string][]tableUse{timeUnits: {{element: "a unit of time"}}}, kinds: map[stepName]*stepKind{}, common: map[string][]sourceLine{}, asked: map[string][]sourceLine{}, m: &Mapper{
 		schema: schema, sections: map[string]*section{}, defaults: map[string]*section{}, codes: map[string]*codeTable{}, messages: map[string]*structure{},
-		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int32{},
+		structures: map[string]*structure{}, extensions: map[string]string{}, systems: map[string]string{}, labels: map[string]int32{}, known: t.known,
 	}}
-	known, err := fs.ReadFile(own, "codesystems.txt")
-	if err == nil {
-		l.m.known, err = loadCodeSystems(string(known))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read tables: %w", err)
-	}
 	l.m.runs.New = func() any { return &run{arena: new(fhir.Arena)} }
-	var files []Overlay
-	err = fs.WalkDir(own, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || path.Ext(name) != ".yaml" {
-			return err
-		}
-		data, err := fs.ReadFile(own, name)
-		files = append(files, Overlay{Name: name, Data: data})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read tables: %w", err)
-	}
-	// Systems and extensions first: the others name them.
-	sort.SliceStable(files, func(i, j int) bool { return rank(files[i].Name) < rank(files[j].Name) })
-	for _, f := range files {
+	for _, f := range t.files {
 		l.file(f)
 	}
 	l.overlays = true
 	for _, f := range overlays {
-		l.file(f)
+		if strings.EqualFold(path.Ext(f.Name), ".csv") {
+			l.csv(f)
+		} else {
+			l.file(readTable(f))
+		}
 	}
 	l.compile()
 	l.laidRows()
@@ -121,17 +112,6 @@ func inOrder(a, b error) int {
 		return 0
 	}
 	return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
-}
-
-func rank(name string) int {
-	switch {
-	case !strings.Contains(name, "/"):
-		return 0
-	case strings.HasPrefix(name, "codes/"):
-		return 1
-	default:
-		return 2
-	}
 }
 
 type loader struct {
@@ -159,83 +139,24 @@ func (l *loader) fail(file string, line int, rule, format string, args ...any) {
 	l.errs = append(l.errs, &Error{File: file, Line: line, Rule: strings.TrimSpace(rule), Text: fmt.Sprintf(format, args...)})
 }
 
-// mostNested is how many brackets of YAML may be open.
-const mostNested = 64
-
-// nested gives the line where too many brackets are open, 0 where none is: the
-// YAML parser takes a time that grows with the square of them.
-func nested(tokens token.Tokens) int {
-	open := 0
-	for _, t := range tokens {
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			if open++; open > mostNested {
-				return t.Position.Line
-			}
-		case token.SequenceEndType, token.MappingEndType:
-			open--
-		}
-	}
-	return 0
-}
-
-// file reads one YAML file: what it holds shows by its keys.
-func (l *loader) file(f Overlay) {
-	if strings.EqualFold(path.Ext(f.Name), ".csv") {
-		l.csv(f)
-		return
-	}
-	tokens := lexer.Tokenize(string(f.Data))
-	if line := nested(tokens); line > 0 {
-		l.fail(f.Name, line, "", "nested more than %d deep", mostNested)
-		return
-	}
-	parsed, err := parser.Parse(tokens, 0)
-	if err != nil {
-		line, text := yamlError(err)
-		l.fail(f.Name, line, "", "no YAML: %s", text)
-		return
-	}
-	for _, doc := range parsed.Docs {
-		body, ok := doc.Body.(*ast.MappingNode)
-		if !ok {
-			if single, isPair := doc.Body.(*ast.MappingValueNode); isPair {
-				body = &ast.MappingNode{Values: []*ast.MappingValueNode{single}}
-			} else if doc.Body != nil {
-				l.fail(f.Name, 1, "", "a table is a map of sections")
-				continue
-			} else {
-				continue
-			}
-		}
-		l.document(f.Name, body)
+// file takes one YAML file.
+func (l *loader) file(f table) {
+	l.errs = append(l.errs, f.wrong...)
+	for _, doc := range f.documents {
+		l.document(f.name, doc)
 	}
 }
 
-// yamlError takes the line out of what the YAML parser says: "[3:1] text".
-func yamlError(err error) (int, string) {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	line := 1
-	if place, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "] "); ok {
-		number, _, _ := strings.Cut(place, ":")
-		if n, err := strconv.Atoi(number); err == nil {
-			line, text = n, rest
-		}
-	}
-	return line, text
-}
-
-func (l *loader) document(file string, body *ast.MappingNode) {
+// document takes one YAML document: what it holds shows by its keys.
+func (l *loader) document(file string, pairs []pair) {
 	values := map[string]string{}
 	lines := map[string]int{}
-	for _, v := range body.Values {
-		key := strings.Trim(v.Key.String(), `"'`)
-		line := v.Key.GetToken().Position.Line
-		if nested, ok := v.Value.(*ast.MappingNode); ok {
-			l.nested(file, key, line, nested)
+	for _, p := range pairs {
+		key, text, line, at := p.key, p.text, p.line, p.at
+		if p.isMap {
+			l.nested(file, key, line, p.inner)
 			continue
 		}
-		text, at := scalar(v.Value, line)
 		values[key], lines[key] = text, at
 		switch {
 		case strings.HasPrefix(key, "default "):
@@ -278,21 +199,12 @@ func (l *loader) name(file, key, text string) {
 	l.m.systems[strings.ToUpper(key)] = text
 }
 
-// scalar gives a scalar's text and the line of its first content line.
-func scalar(n ast.Node, line int) (string, int) {
-	if lit, ok := n.(*ast.LiteralNode); ok {
-		return lit.Value.Value, line + 1
-	}
-	return strings.Trim(n.String(), `"'`), line
-}
-
 // nested reads extensions, systems and code tables.
-func (l *loader) nested(file, key string, line int, body *ast.MappingNode) {
+func (l *loader) nested(file, key string, line int, pairs []pair) {
 	values := map[string]string{}
 	at := line
-	for _, v := range body.Values {
-		name := strings.Trim(v.Key.String(), `"'`)
-		text, where := scalar(v.Value, v.Key.GetToken().Position.Line)
+	for _, p := range pairs {
+		name, text, where := p.key, p.text, p.at
 		values[name] = text
 		if name == "codes" {
 			at = where

@@ -47,7 +47,7 @@ func longBill(charges int) []byte {
 // mapping gives what maps one message again and again.
 func mapping(tb testing.TB, raw []byte) func() {
 	tb.Helper()
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(tb, err)
 	msg, err := hl7v2.Parse(raw)
 	require.NoError(tb, err)
@@ -70,7 +70,7 @@ func TestLongMessages(t *testing.T) {
 // A feed names the same practitioners all day: those that were here before cost
 // far less than new ones, and become the same.
 func TestKnownPractitioners(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	admit := func(first int) string {
 		var b strings.Builder
@@ -91,7 +91,7 @@ func TestKnownPractitioners(t *testing.T) {
 	made := admit(100)
 	require.Less(t, testing.AllocsPerRun(5, func() { admit(100) }), 0.6*fresh, "allocations")
 	require.Equal(t, made, admit(100))
-	m, err = tables.Load(fhir.NewSchema())
+	m, err = compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	require.Equal(t, made, admit(100), "made anew")
 }
@@ -118,7 +118,7 @@ func BenchmarkLong(b *testing.B) {
 
 // A message that is longer than any should be goes to quarantine.
 func TestTooManySegments(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	msg, err := hl7v2.Parse(longAdmission(50_000))
 	require.NoError(t, err)

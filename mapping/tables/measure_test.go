@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/tables"
 )
@@ -17,7 +16,7 @@ import (
 // Every leaf of every golden Bundle is a value of the message, a row of a table,
 // or made by a rule of values of the message; every reference resolves.
 func TestOrigins(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	files, err := filepath.Glob("../../testdata/mapping/*.hl7")
 	require.NoError(t, err)

@@ -34,7 +34,7 @@ func resourcesOf(t *testing.T, m *tables.Mapper, typ, message string) map[string
 // patients have under the same one are two things. One with its authority is
 // the same thing whoever says it.
 func TestNumbersOfNobody(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ head, typ, first, second string }{
 		"OBX-21": {"ORU^R01^ORU_R01", "Observation", "OBR|1||I1^LAB|X^X^L\rOBX|1|NM|K^K^L||3||||||F||||||||||NUMBER\r", "OBR|1||I2^LAB|X^X^L\rOBX|1|NM|K^K^L||6||||||F||||||||||NUMBER\r"},
@@ -72,7 +72,7 @@ func TestNumbersOfNobody(t *testing.T) {
 // Codes that differ only behind their suffix (HL7 v2.5.1 §7.2.4) are two
 // observations, and two reports.
 func TestCodesWithSuffix(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	head := "MSH|^~\\&|RIS|ALDER|||20260310090000-0400||ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||100^^^ALDER^MR||Doe^Jo\r"
 	found := resourcesOf(t, m, "Observation", head+"OBR|1||R1^RIS|71020^CXR^C4\rOBX|1|TX|71020&GDT^CXR^C4||No effusion.||||||F\rOBX|2|TX|71020&IMP^CXR^C4||Pneumonia.|||A|||F\r")
@@ -86,7 +86,7 @@ func TestCodesWithSuffix(t *testing.T) {
 // Who is taken off is no participant, and the report says that the segment was
 // read by nobody.
 func TestRoleTakenOff(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	for _, c := range []struct{ action, typ, segment string }{
 		{"AD", "encounter", "ROL"},
@@ -118,7 +118,7 @@ func TestRoleTakenOff(t *testing.T) {
 // `""` where a thing is named says that there is none: it makes no thing without
 // a name.
 func TestNamedByNull(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	for typ, c := range map[string]struct{ none, some string }{
 		"AllergyIntolerance": {`AL1|1|DA|""`, "AL1|1|DA|PEN^Penicillin^L"},
@@ -141,7 +141,7 @@ func TestNamedByNull(t *testing.T) {
 
 // A charge without its number says by what it is told from others.
 func TestChargeWithoutNumber(t *testing.T) {
-	m, err := tables.Load(fhir.NewSchema())
+	m, err := compiled(fhir.NewSchema())
 	require.NoError(t, err)
 	charge := make([]string, 31)
 	charge[0], charge[3], charge[5], charge[6] = "1", "20260310", "PY", "A^a^L"

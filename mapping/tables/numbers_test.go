@@ -17,7 +17,7 @@ import (
 // A number that FHIR's decimal does not hold (R4 §2.24.0.1, as the gate reads it),
 // or that is none, is not bent into one: it stays the sender's text.
 func TestNumbersBeyondRange(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	check, err := gate.New(fhir.NewSchema())
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 // tells apart those of one time. What a sender cannot know yet counts from its
 // receipt.
 func TestOrder(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	zone, err := newYork()
 	require.NoError(t, err)
@@ -51,7 +51,7 @@ func TestOrder(t *testing.T) {
 // A source whose messages are ordered by their numbers owes one: what comes without
 // is refused, with the place.
 func TestOrderedByNumberWithoutOne(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("order: MSH-13\n")})
+	mapper, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("order: MSH-13\n")})
 	require.NoError(t, err)
 	for _, number := range []string{"", "0", "-1", "x"} {
 		msg, err := hl7v2.Parse([]byte("MSH|^~\\&|SCHED|ALDER|||20260310||ADT^A04^ADT_A01|M1|P|2.5|" + number + "\rEVN||20260310\rPID|1||1^^^ALDER\rPV1|1|O\r"))

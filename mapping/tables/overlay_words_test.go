@@ -13,7 +13,7 @@ import (
 // An overlay takes single rules out of a table, by their line or their target, and
 // puts others in their place; lines of messages too.
 func TestEdits(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte(`off PID to Patient: |
+	mapper, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte(`off PID to Patient: |
   -> maritalStatus
   PID-40 -> telecom
 replace PID to Patient: |
@@ -79,7 +79,7 @@ func TestWordsOfTables(t *testing.T) {
 		"a trigger's condition":    {"add: SIU_S12\ntriggers: |\n  S12 appointment - -  if nonsense\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := tables.Load(schema, tables.Overlay{Name: "site.yaml", Data: []byte(c.overlay)})
+			_, err := compiled(schema, tables.Overlay{Name: "site.yaml", Data: []byte(c.overlay)})
 			require.ErrorContains(t, err, "site.yaml:")
 			require.ErrorContains(t, err, c.want)
 		})
@@ -99,7 +99,7 @@ func TestHostileTables(t *testing.T) {
 		"a syntax":  {"structure: X\nsyntax: \"" + deep("[", "PID", "]", 5000) + "\"\ntriggers: |\n  X^Y\n", "at most 2000 segments and brackets"},
 		"YAML":      {"a: " + deep("[", "", "]", 100_000) + "\n", "nested more than 64 deep"},
 	} {
-		_, err := tables.Load(schema, tables.Overlay{Name: "site.yaml", Data: []byte(c.overlay)})
+		_, err := compiled(schema, tables.Overlay{Name: "site.yaml", Data: []byte(c.overlay)})
 		require.Error(t, err, name)
 		require.Contains(t, err.Error(), c.want, name)
 		require.Contains(t, err.Error(), "site.yaml:", name)

@@ -30,7 +30,7 @@ var (
 // leaf is found or reported.
 func TestAnyMessage(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ import (
 // testdata/mapping/scheduling is a message and what the record is told.
 func TestScheduling(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestScheduling(t *testing.T) {
 			input, want, _ := bytes.Cut(data, []byte("----\n"))
 			of := mapper
 			if site := overlay(input); site != "" {
-				of, err = tables.Load(schema, tables.Overlay{Name: "site.yaml", Data: []byte(site)})
+				of, err = compiled(schema, tables.Overlay{Name: "site.yaml", Data: []byte(site)})
 				require.NoError(t, err)
 			}
 			made := scheduled(t, of, check, input)

@@ -12,14 +12,13 @@ import (
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 	"github.com/liaison-health/liaison/mapping/gate"
-	"github.com/liaison-health/liaison/mapping/tables"
 )
 
 // Every segment of every structure, wherever its syntax has it, is taken by a
 // line of the message table: a message of all of them leaves nothing unread.
 func TestStructures(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 // Code systems are known by all the names that feeds use for them, in any case,
 // and by their OIDs (HL7 table 0396).
 func TestCodeSystems(t *testing.T) {
-	mapper, err := tables.Load(fhir.NewSchema())
+	mapper, err := loaded()
 	require.NoError(t, err)
 	rows := map[string]string{
 		"http://loinc.org":                                        "LN LNC LOINC loinc 2.16.840.1.113883.6.1 urn:oid:2.16.840.1.113883.6.1 http://loinc.org",
@@ -52,7 +52,7 @@ func TestCodeSystems(t *testing.T) {
 // kept with a URI for its system.
 func TestUnknownCodes(t *testing.T) {
 	schema := fhir.NewSchema()
-	mapper, err := tables.Load(schema)
+	mapper, err := compiled(schema)
 	require.NoError(t, err)
 	check, err := gate.New(schema)
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestCSVOverlay(t *testing.T) {
 	csv := "table,code,to,system,display\nHospitalService,W7E,7-east,https://alder.example.org/fhir/CodeSystem/ward,\"Ward 7, East\"\nAdministrativeSex,WOMAN,female,,\n"
 	semicolons := "table;code;to;system;display\r\nHospitalService;W7E;7-east;https://alder.example.org/fhir/CodeSystem/ward;Ward 7, East\r\nAdministrativeSex;WOMAN;female;;\r\n"
 	for _, csv := range []string{csv, semicolons} {
-		mapper, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "alder.csv", Data: []byte(csv)})
+		mapper, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "alder.csv", Data: []byte(csv)})
 		require.NoError(t, err)
 		bundle, _ := mapOne(t, mapper, []byte("MSH|^~\\&|ADT|ALDER|||20260310||ADT^A01|1|P|2.5.1\rEVN||20260310\rPID|1||1^^^ALDER||A^B|||woman\rPV1|1|I||||||||W7E\r"))
 		require.Contains(t, string(bundle), `"gender":"female"`)
@@ -103,11 +103,11 @@ func TestCSVOverlay(t *testing.T) {
 		"table,code,to\nAdministrativeSex,F,female\nAdministrativeSex,W,weiblich\n": `site.csv:3: Patient.gender cannot be "weiblich"; R4 has male`,
 		"table,code,to\nAdministrativeSex,*,divers\n":                               `site.csv:2: Patient.gender cannot be "divers"; R4 has `,
 	} {
-		_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.csv", Data: []byte(text)})
+		_, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "site.csv", Data: []byte(text)})
 		require.ErrorContains(t, err, wrong, text)
 	}
-	_, err := tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
+	_, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
 	require.ErrorContains(t, err, `site.yaml:4: Patient.gender cannot be "weiblich"`)
-	_, err = tables.Load(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> sex\n  PID-7 -> birthdate\nadd PV1 to Encounter: |\n  PV1-2 -> klass\noff NK1 to Patient: |\n  -> nothing\n")})
+	_, err = compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> sex\n  PID-7 -> birthdate\nadd PV1 to Encounter: |\n  PV1-2 -> klass\noff NK1 to Patient: |\n  -> nothing\n")})
 	require.Regexp(t, `(?s)^site.yaml:2: .*site.yaml:3: .*site.yaml:5: .*site.yaml:7: `, err.Error(), "in the order of the file")
 }

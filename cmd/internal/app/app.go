@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -267,7 +268,12 @@ func pipelinesWith(cfg *config.Config, overlay func(name string) ([]byte, error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("gate: %w", err)
 	}
-	var shared *tables.Mapper
+	builtin, err := tables.Read()
+	if err != nil {
+		return nil, nil, fmt.Errorf("tables: %w", err)
+	}
+	// Sources with the same overlays share a mapper.
+	mappers := map[string]*tables.Mapper{}
 	var out []*engine.Pipeline
 	for i := range cfg.Sources {
 		s := &cfg.Sources[i]
@@ -281,17 +287,12 @@ func pipelinesWith(cfg *config.Config, overlay func(name string) ([]byte, error)
 				return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 			}
 		}
-		switch {
-		case len(s.Overlays) > 0:
-			p.Mapper, err = loadOverlays(schema, s.Overlays, overlay)
-		case shared == nil:
-			shared, err = tables.Load(schema)
-			p.Mapper = shared
-		default:
-			p.Mapper = shared
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+		names := strings.Join(s.Overlays, "\x00")
+		if p.Mapper = mappers[names]; p.Mapper == nil {
+			if p.Mapper, err = compile(builtin, schema, s.Overlays, overlay); err != nil {
+				return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+			}
+			mappers[names] = p.Mapper
 		}
 		out = append(out, p)
 	}
@@ -299,7 +300,7 @@ func pipelinesWith(cfg *config.Config, overlay func(name string) ([]byte, error)
 	return out, check, nil
 }
 
-func loadOverlays(schema *fhir.Schema, names []string, read func(name string) ([]byte, error)) (*tables.Mapper, error) {
+func compile(builtin *tables.Tables, schema *fhir.Schema, names []string, read func(name string) ([]byte, error)) (*tables.Mapper, error) {
 	var overlays []tables.Overlay
 	for _, name := range names {
 		data, err := read(name)
@@ -308,7 +309,7 @@ func loadOverlays(schema *fhir.Schema, names []string, read func(name string) ([
 		}
 		overlays = append(overlays, tables.Overlay{Name: name, Data: data})
 	}
-	m, err := tables.Load(schema, overlays...)
+	m, err := builtin.Compile(schema, overlays...)
 	if err != nil {
 		return nil, fmt.Errorf("overlays: %w", err)
 	}
