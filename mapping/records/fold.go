@@ -384,9 +384,15 @@ func (f *fold) find(it *Item) (*state, error) {
 			return f.load(it.Kind, string(key))
 		}
 	}
-	s, err := f.load(it.Kind, it.Key.String())
+	var s *state
+	var err error
+	if len(it.Alternate) == 0 {
+		s, err = f.byNumber(it, it.Key)
+	} else { // the first number decides
+		s, err = f.load(it.Kind, it.Key.String())
+	}
 	for i := 0; s == nil && err == nil && i < len(it.Alternate); i++ {
-		s, err = f.load(it.Kind, it.Alternate[i].String())
+		s, err = f.byNumber(it, it.Alternate[i])
 	}
 	return s, err
 }
@@ -404,7 +410,7 @@ func (f *fold) item(it *Item) error {
 	if err := f.belong(it, s, born); err != nil {
 		return err
 	}
-	if err := f.alias(it, s); err != nil {
+	if err := f.number(it, s, born); err != nil {
 		return err
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label()}
@@ -442,30 +448,6 @@ func (f *fold) item(it *Item) error {
 	s.seen(f.c.Stamp)
 	f.pend(s, v)
 	return nil
-}
-
-// alias lets every identifier and id of an item lead to its record.
-func (f *fold) alias(it *Item, s *state) error {
-	key := s.key.String()
-	for i := -1; i < len(it.Alternate); i++ {
-		k := it.Key
-		if i >= 0 {
-			k = it.Alternate[i]
-		}
-		other := k.String()
-		if other == key {
-			continue
-		}
-		name := recordKey(it.Kind, other)
-		have, err := f.get(name)
-		if err != nil {
-			return err
-		}
-		if have == nil || aliasOf(have) != "" && aliasOf(have) != key {
-			f.put(name, aliasTo(key))
-		}
-	}
-	return f.aliasID(it, s)
 }
 
 // aliasID lets the id that a message gives a resource lead to its record too,

@@ -55,6 +55,10 @@ type Key struct {
 	Type     string `json:"type,omitempty"` // kind of identifier: MR, VN, filler …; informative
 	Assigner string `json:"assigner,omitempty"`
 	ID       string `json:"id"`
+
+	// Role says which of a thing's numbers it is, where the thing has several: two
+	// of one role and assigner that differ are two things. Records do not show it.
+	Role string `json:"-"`
 }
 
 // Zero says whether there is no key.

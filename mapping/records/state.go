@@ -22,7 +22,8 @@ import (
 // charges by what a reversal may know of them, b/ the times that bookings and
 // blocked slots take of a resource, v/ the appointments of a visit, a/ what
 // registrations implied of them, as/ the senders that tell of appointments, i/
-// resources by identifier.
+// resources by identifier, k/ the numbers of a record that has several, d/ the
+// records that share a number.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }

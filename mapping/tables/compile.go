@@ -83,6 +83,7 @@ func (l *loader) compileSection(s *section) {
 			l.fail(line.file, line.line, line.text, "%s", err)
 		}
 	}
+	s.roles()
 }
 
 func (l *loader) compileLine(s *section, typ *fhir.Type, line sourceLine) error {

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -16,6 +17,7 @@ type keyRule struct {
 	ref      ref
 	parts    []expr
 	kind     string // record key type
+	role     string // which of the resource's numbers it is, where a section has several
 	cond     cond   // nil, or when this alternative counts
 	impure   bool   // cond reads more than the section's value
 }
@@ -31,11 +33,16 @@ func parseKey(text, own string) (keyRule, error) {
 		name, types, _ := strings.Cut(strings.TrimSuffix(inner, ")"), ",")
 		r, err := parseRef(strings.TrimSpace(name), own)
 		k.cx, k.ref, k.types = fn == "cx(", r, strings.Fields(types)
+		k.role = name
 		if fn == "ei(" {
 			k.kind = "ei"
+			if len(k.types) > 0 {
+				k.role = k.types[0]
+			}
 		}
 		return k, err
 	}
+	k.role = text
 	for _, part := range splitOutside(text, ',') {
 		e, err := parseExpr(part, own)
 		if err != nil {
@@ -44,6 +51,17 @@ func parseKey(text, own string) (keyRule, error) {
 		k.parts = append(k.parts, e)
 	}
 	return k, nil
+}
+
+// roles leaves the keys their roles where there are several: one alone has
+// nothing to be told from.
+func (s *section) roles() {
+	several := slices.ContainsFunc(s.keys, func(k keyRule) bool { return !k.fallback && k.role != s.keys[0].role })
+	for i := range s.keys {
+		if !several || s.keys[i].fallback {
+			s.keys[i].role = ""
+		}
+	}
 }
 
 // key computes a business key: the first alternative whose first source is there.
@@ -61,6 +79,7 @@ func (k *keyRule) eval(f *frame) records.Key {
 		return records.Key{}
 	}
 	key := k.value(f)
+	key.Role = k.role
 	f.run.used = f.run.used[:0]
 	return key
 }
