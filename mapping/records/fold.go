@@ -384,17 +384,7 @@ func (f *fold) find(it *Item) (*state, error) {
 			return f.load(it.Kind, string(key))
 		}
 	}
-	var s *state
-	var err error
-	if len(it.Alternate) == 0 {
-		s, err = f.byNumber(it, it.Key)
-	} else { // the first number decides
-		s, err = f.load(it.Kind, it.Key.String())
-	}
-	for i := 0; s == nil && err == nil && i < len(it.Alternate); i++ {
-		s, err = f.byNumber(it, it.Alternate[i])
-	}
-	return s, err
+	return f.byKeys(it)
 }
 
 // item folds one item.

@@ -8,9 +8,9 @@ import (
 // A record may have several numbers: an order the placer's and the filler's
 // (HL7 v2.5.1 §4.5.1), a visit its own and an alternate one (PV1-19, PV1-50). The
 // later ones lead to the record too; but feeds put one filler number on all tests
-// of a specimen, one placer number on all appointments of a series, one alternate
-// number on all visits of an account. So two numbers of one Role and assigner that
-// differ are two things, whatever else they share.
+// of a specimen, one placer number on all services of a requisition or appointments
+// of a series, one alternate number on all visits of an account. So two numbers of
+// one Role and assigner that differ are two things, whatever else they share.
 
 // namesKey is where the numbers of a record that has several stand; sharedKey
 // where a number leads that several records have.
@@ -18,34 +18,54 @@ func namesKey(kind Kind, key string) []byte { return []byte("k/" + string(kind) 
 
 func sharedKey(kind Kind, number string) []byte { return []byte("d/" + string(kind) + "/" + number) }
 
-// called is a number of a record in its role.
+// called is a number of a record in its role, and what tells the record apart from
+// others of this number.
 type called struct {
 	Role     string `json:"role"`
 	Assigner string `json:"assigner,omitempty"`
 	ID       string `json:"id"`
+	Apart    string `json:"apart,omitempty"`
 }
 
 // called splits a key of several parts, whose number comes first.
 func (k Key) called() called {
 	c := called{Role: k.Role, Assigner: k.Assigner, ID: k.ID}
+	if k.Number != "" {
+		c.ID, c.Apart = k.Number, strings.TrimPrefix(k.ID, k.Number)
+	}
 	if c.Assigner == "" {
 		c.ID, c.Assigner, _ = strings.Cut(c.ID, "|")
 	}
 	return c
 }
 
+// same says whether two numbers may be of one thing.
+func (c called) same(o called) bool {
+	return c.ID == o.ID && (c.Apart == o.Apart || c.Apart == "" || o.Apart == "")
+}
+
+// keys visits an item's key and its alternate ones.
+func (it *Item) keys(visit func(Key) error) error {
+	if err := visit(it.Key); err != nil {
+		return err
+	}
+	for _, k := range it.Alternate {
+		if err := visit(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // numbers are all of an item's keys that have a role.
 func (it *Item) numbers() []called {
 	var out []called
-	for i := -1; i < len(it.Alternate); i++ {
-		k := it.Key
-		if i >= 0 {
-			k = it.Alternate[i]
-		}
+	_ = it.keys(func(k Key) error {
 		if k.Role != "" && !slices.Contains(out, k.called()) {
 			out = append(out, k.called())
 		}
-	}
+		return nil
+	})
 	return out
 }
 
@@ -55,52 +75,72 @@ func contradict(own, theirs []called) bool {
 	for _, x := range own {
 		alike := func(y called) bool { return y.Role == x.Role && y.Assigner == x.Assigner }
 		if slices.ContainsFunc(theirs, alike) {
-			return !slices.ContainsFunc(own, func(o called) bool { return alike(o) && slices.Contains(theirs, o) })
+			return !slices.ContainsFunc(own, func(o called) bool {
+				return alike(o) && slices.ContainsFunc(theirs, func(y called) bool { return alike(y) && o.same(y) })
+			})
 		}
 	}
 	return false
 }
 
-// byNumber finds the record that one of an item's numbers leads to, unless its
-// other numbers say that it is another thing. Of several the one counts that has
-// the item's code, else the one that the number was seen with last.
-func (f *fold) byNumber(it *Item, number Key) (*state, error) {
-	name := number.String()
-	s, err := f.load(it.Kind, name)
-	if s == nil || err != nil || number.Role == "" {
+// plain is a key's number alone.
+func (k Key) plain() string {
+	if k.Number != "" {
+		k.ID = k.Number
+	}
+	return k.String()
+}
+
+// byKeys finds the record that an item's numbers lead to.
+func (f *fold) byKeys(it *Item) (s *state, err error) {
+	if len(it.Alternate) > 0 || it.Key.Role == "" || it.Key.Number != "" { // the first number decides
+		s, err = f.load(it.Kind, it.Key.String())
+	}
+	if s != nil || err != nil {
 		return s, err
 	}
-	shared, err := listed[string](f, sharedKey(it.Kind, name))
+	_ = it.keys(func(k Key) error {
+		if s == nil && err == nil && k.Role != "" {
+			s, err = f.byNumber(it, k)
+		} else if s == nil && err == nil {
+			s, err = f.load(it.Kind, k.String())
+		}
+		return nil
+	})
+	return s, err
+}
+
+// byNumber finds the record that a number of an item leads to, unless the item's
+// other numbers say that it is another thing. Of several the one with the item's
+// code counts; for an item without a code the one that was seen with the number last.
+func (f *fold) byNumber(it *Item, number Key) (*state, error) {
+	shared, err := listed[string](f, sharedKey(it.Kind, number.plain()))
 	if err != nil {
 		return nil, err
 	}
+	several := len(shared) > 1 || number.Number != ""
 	if shared == nil {
-		shared = []string{s.key.String()}
+		shared = []string{number.plain()}
 	}
 	own := it.numbers()
-	var found *state
+	hasCode := it.Resource != nil && it.Resource.Get("code") != nil
 	for _, key := range slices.Backward(shared) {
-		if s, err = f.load(it.Kind, key); err != nil {
+		s, err := f.load(it.Kind, key)
+		if err != nil {
 			return nil, err
 		}
-		if s == nil {
+		if s == nil || several && hasCode && !coded(it, s) {
 			continue
 		}
 		theirs, err := listed[called](f, namesKey(it.Kind, s.key.String()))
 		if err != nil {
 			return nil, err
 		}
-		if contradict(own, theirs) {
-			continue
-		}
-		if len(shared) == 1 || coded(it, s) {
+		if !contradict(own, theirs) {
 			return s, nil
 		}
-		if found == nil {
-			found = s
-		}
 	}
-	return found, nil
+	return nil, nil
 }
 
 // coded says whether an item has the code of a record.
@@ -122,36 +162,30 @@ func coded(it *Item, s *state) bool {
 // number lets every number of an item lead to its record, and every id.
 func (f *fold) number(it *Item, s *state, born bool) error {
 	key := s.key.String()
-	added := born && len(it.Alternate) > 0
-	for i := -1; i < len(it.Alternate); i++ {
-		k := it.Key
-		if i >= 0 {
-			k = it.Alternate[i]
+	added := born && (len(it.Alternate) > 0 || it.Key.Number != "")
+	err := it.keys(func(k Key) error {
+		if k.Number != "" || born && k.Role != "" && k.String() == key {
+			if err := f.share(it.Kind, k.plain(), key, k.Number != ""); err != nil {
+				return err
+			}
 		}
 		other := k.String()
 		if other == key {
-			continue
+			return nil
 		}
 		name := recordKey(it.Kind, other)
 		have, err := f.get(name)
-		if err != nil {
+		if err != nil || aliasOf(have) == key {
 			return err
 		}
-		at := aliasOf(have)
-		switch {
-		case have == nil:
+		if added = true; have == nil {
 			f.put(name, aliasTo(key))
-			added = true
-		case at == key:
-		default:
-			if at == "" {
-				at = other // a record's own key
-			}
-			if err := f.share(it.Kind, other, at, key); err != nil {
-				return err
-			}
-			added = true
+			return nil
 		}
+		return f.share(it.Kind, other, key, true)
+	})
+	if err != nil {
+		return err
 	}
 	if added {
 		if err := f.called(it, s); err != nil {
@@ -161,17 +195,30 @@ func (f *fold) number(it *Item, s *state, born bool) error {
 	return f.aliasID(it, s)
 }
 
-// share notes that a number leads to another record too.
-func (f *fold) share(kind Kind, number, first, key string) error {
+// share notes that a number leads to another record too; unless anew only where it
+// leads to several already.
+func (f *fold) share(kind Kind, number, key string, anew bool) error {
 	shared, err := listed[string](f, sharedKey(kind, number))
-	if err != nil || slices.Contains(shared, key) {
+	if err != nil || slices.Contains(shared, key) || shared == nil && !anew {
 		return err
 	}
-	if shared == nil {
-		shared = []string{first}
+	have, err := f.get(recordKey(kind, number))
+	if err != nil {
+		return err
 	}
-	if first != number {
+	first := aliasOf(have)
+	switch {
+	case shared != nil:
+	case first != "":
+		shared = []string{first}
+	case have != nil: // a record's own key
+		shared = []string{number}
+	}
+	if first != "" && number != key {
 		f.put(recordKey(kind, number), aliasTo(key))
+	}
+	if slices.Contains(shared, key) {
+		return nil
 	}
 	return f.putJSON(sharedKey(kind, number), append(shared, key))
 }

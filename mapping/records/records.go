@@ -59,6 +59,9 @@ type Key struct {
 	// Role says which of a thing's numbers it is, where the thing has several: two
 	// of one role and assigner that differ are two things. Records do not show it.
 	Role string `json:"-"`
+	// Number is the thing's number where the ID is longer, because other things of
+	// the message have it too; "" where it is the ID.
+	Number string `json:"-"`
 }
 
 // Zero says whether there is no key.

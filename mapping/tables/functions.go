@@ -31,7 +31,7 @@ func (e *expr) text(f *frame) string {
 			}
 		case termCall:
 			switch t.text {
-			case "received", "position", "nth", "again": // they are no part of the message
+			case "received", "position", "nth", "again", "apart": // they are no part of the message
 			default:
 				refs++
 			}
@@ -59,7 +59,7 @@ type function struct{ args, needed int }
 
 func functions() map[string]function {
 	return map[string]function{
-		"again": {args: -1}, "codesystem": {args: -1}, "earliest": {args: -1}, "finish": {args: -1}, "first": {args: -1}, "gathered": {args: -1},
+		"again": {args: -1}, "apart": {args: -1}, "codesystem": {args: -1}, "earliest": {args: -1}, "finish": {args: -1}, "first": {args: -1}, "gathered": {args: -1},
 		"join": {args: -1}, "nth": {args: -1}, "variant": {args: -1},
 		"position": {}, "received": {},
 		"system": {args: -1, needed: 1}, // of one argument; of three each may stand alone
@@ -98,6 +98,8 @@ func call(f *frame, t *term) string {
 			return "#" + n
 		}
 		return ""
+	case "apart":
+		return r.apartBy(f, t.args)
 	case "gathered":
 		return r.gathered(f, t.args)
 	case "variant":
@@ -465,4 +467,62 @@ func valuesOf(f *frame, args []expr) []byte {
 		values = append(append(values, args[i].value(f).Raw()...), '\r')
 	}
 	return values
+}
+
+// apartBy tells services under one number apart by their code: "" where all of the
+// message's segments with this number (the second argument) have one code (the first
+// one), else "#" and the code, whatever order they come in.
+func (r *run) apartBy(f *frame, args []expr) string {
+	if len(args) != 2 {
+		return ""
+	}
+	code, number := args[0].text(f), args[1].text(f)
+	if code == "" || number == "" || !r.several(args)[number].differ {
+		return ""
+	}
+	return "#" + code
+}
+
+// several gives what the segments that have the code say of each number.
+func (r *run) several(args []expr) map[string]sayings {
+	name := args[0].segment()
+	for i := range r.variants {
+		if v := &r.variants[i]; v.of == &args[0] && v.name == name {
+			return v.said
+		}
+	}
+	said := map[string]sayings{}
+	used := len(r.used)
+	for k := range r.msg.Len() {
+		s := r.msg.Segment(k)
+		if !s.Is(name) {
+			continue
+		}
+		f := frame{run: r, segment: s, group: r.groups[k]}
+		code, number := args[0].text(&f), args[1].text(&f)
+		if code == "" || number == "" {
+			continue
+		}
+		have, ok := said[number]
+		said[number] = sayings{least: code, differ: have.differ || ok && have.least != code}
+	}
+	r.used = r.used[:used]
+	r.variants = append(r.variants, variants{of: &args[0], name: name, said: said})
+	return said
+}
+
+// segment is the name of the first segment that an expression reads.
+func (e *expr) segment() string {
+	for i := range e.terms {
+		t := &e.terms[i]
+		if t.kind == termRef && t.ref.segment != "" {
+			return t.ref.segment
+		}
+		for k := range t.args {
+			if name := t.args[k].segment(); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
 }

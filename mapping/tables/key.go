@@ -17,6 +17,7 @@ type keyRule struct {
 	ref      ref
 	parts    []expr
 	kind     string // record key type
+	suffix   *expr  // behind a cx or an ei, or nil
 	role     string // which of the resource's numbers it is, where a section has several
 	cond     cond   // nil, or when this alternative counts
 	impure   bool   // cond reads more than the section's value
@@ -29,6 +30,13 @@ func parseKey(text, own string) (keyRule, error) {
 		inner, ok := strings.CutPrefix(text, fn)
 		if !ok {
 			continue
+		}
+		if whole := splitOutside(text, '+'); len(whole) > 1 {
+			e, err := parseExpr(strings.Join(whole[1:], " + "), own)
+			if err != nil {
+				return k, err
+			}
+			inner, k.suffix = strings.TrimPrefix(whole[0], fn), &e
 		}
 		name, types, _ := strings.Cut(strings.TrimSuffix(inner, ")"), ",")
 		r, err := parseRef(strings.TrimSpace(name), own)
@@ -91,7 +99,14 @@ func (k *keyRule) value(f *frame) records.Key {
 		if !v.Valued() {
 			return records.Key{}
 		}
-		return r.identifier(k.pick(r, v), k)
+		key := r.identifier(k.pick(r, v), k)
+		if k.suffix != nil && !key.Zero() {
+			if end := k.suffix.text(f); end != "" {
+				key.Number = key.ID
+				key.ID += end
+			}
+		}
+		return key
 	}
 	if len(k.parts) == 0 {
 		return records.Key{}

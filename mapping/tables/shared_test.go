@@ -2,7 +2,6 @@ package tables_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +78,21 @@ func TestSharedNumbers(t *testing.T) {
 			orm(order("NW", "P1^CPOE", "F1^LAB", "BMP")),
 			orm(order("CA", "P1^CPOE", "F2^LAB", "BMP")),
 		}, []string{"P1 1 active", "P1 2 revoked"}},
+		"services of one requisition": {records.Order, []message{
+			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
+			oru(append(order("RE", "R7^CPOE", "F1^LAB", "CBC"), order("RE", "R7^CPOE", "F1^LAB", "BMP")[1])), // in another order, with one ORC
+			orm(order("CA", "R7^CPOE", "", "CBC")),
+		}, []string{"R7#BMP 1 active", "R7#CBC 1 active", "R7#CBC 2 active", "R7#BMP 2 active", "R7#CBC 3 revoked"}},
+		"services of one requisition, the first alone": {records.Order, []message{
+			orm(order("NW", "R7^CPOE", "", "BMP")),
+			orm(append(order("XO", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
+			orm(order("CA", "R7^CPOE", "", "BMP")),
+		}, []string{"R7 1 active", "R7 2 active", "R7#CBC 1 active", "R7 3 revoked"}},
+		"results without ORC": {records.Order, []message{
+			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
+			oru(order("", "R7^CPOE", "F1^LAB", "CBC")[1:]),
+			oru(result("", "F9^LAB", "0.1")), // nobody's order
+		}, []string{"R7#BMP 1 active", "R7#CBC 1 active", "R7#CBC 2 active"}},
 		"results under one placer's number": {records.Result, []message{
 			oru(result("P1^CPOE", "F1^LAB", "0.1")),
 			oru(result("P1^CPOE", "F2^LAB", "4.0")),
@@ -105,7 +119,7 @@ func TestSharedNumbers(t *testing.T) {
 			for i, m := range c.sent {
 				for _, r := range f.send(append([]string{header(m.kind, i)}, m.segments...)...) {
 					if r.Kind == c.kind {
-						got = append(got, strings.Join([]string{r.Key.ID, string('0' + rune(r.Version)), r.State}, " "))
+						got = append(got, fmt.Sprint(r.Key.ID, " ", r.Version, " ", r.State))
 					}
 				}
 			}
