@@ -306,14 +306,15 @@ func codingNode(arena *fhir.Arena, c coding) *fhir.Node {
 // codingOf makes one Coding: the translation when there is one, else the
 // original with its system.
 func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
-	depth := len(r.parts)
+	depth, used := len(r.parts), len(r.used)
 	r.parts = v.AppendComponents(r.parts)
-	original, ok := r.triplet(r.parts[depth:], 1, table)
-	if version := nthOf(r.parts[depth:], 7); ok && version.Valued() {
+	parts := r.parts[depth:]
+	r.parts = r.parts[:depth] // what is below reads them, and pushes none
+	original, ok := r.triplet(parts, 1, table)
+	if version := nthOf(parts, 7); ok && version.Valued() {
 		original.version = r.text(version)
 		r.used = append(r.used, version)
 	}
-	r.parts = r.parts[:depth]
 	if !ok {
 		return nil
 	}
@@ -323,16 +324,39 @@ func (r *run) codingOf(v hl7v2.Value, table *codeTable) *fhir.Node {
 				r.defaulted("unknown-code", v.Component(1).Place(), "not in "+table.name+"; its default is taken")
 				r.used = r.used[:0]
 			}
+			said := original
 			if to.system == original.system && to.code == original.code {
 				to.version = original.version
 			}
 			if to.display == "" && to.code == original.code {
 				to.display = original.display
 			}
+			if known {
+				r.translate(used, parts, table, said, to)
+			}
 			return r.coding(to)
 		}
 	}
 	return r.coding(original)
+}
+
+// translate leaves unread what a translation does not say of a Coding that was
+// sent: its text, the name of another system than the table's, its version.
+func (r *run) translate(from int, parts []hl7v2.Value, table *codeTable, said, to coding) {
+	unread := func(part int) {
+		if v := nthOf(parts, part); v.Valued() {
+			r.used = append(r.used[:from], slices.DeleteFunc(r.used[from:], func(u hl7v2.Value) bool { return u.Offset() == v.Offset() })...)
+		}
+	}
+	if !strings.EqualFold(said.display, to.display) {
+		unread(2)
+	}
+	if said.system != to.system && said.system != r.mapper.known.of(table.from, said.code) {
+		unread(3)
+	}
+	if said.version != to.version {
+		unread(7)
+	}
 }
 
 // nth gives the n-th of a value's components, from 1.

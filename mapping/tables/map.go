@@ -166,6 +166,7 @@ func (m *Mapper) mapTraced(msg *hl7v2.Message, ctx Context, t *trace) (result *R
 	r := m.begin(msg, header, &ctx)
 	r.trace = t
 	r.groups = r.arrange(st.root, msg, r.groups)
+	r.groups[0].outermost().only = st.only
 	r.anchors = st.anchors(msg, r.anchors)
 	groups, main := r.groups, r.main
 	for i := range msg.Len() {

@@ -19,6 +19,7 @@ type structure struct {
 	triggers map[string][]triggerRow // by "ADT^A01"
 	makes    map[string][]*makeRule  // by segment, in the table's order
 	edges    []edgeRule
+	only     []string // names of which some line asks for the only one
 	floating []string // segments of which some rule asks what they stand behind
 	lines    map[string][]sourceLine
 	edits    map[string][]edit // of overlays, by part
@@ -51,6 +52,7 @@ type assign struct {
 	owner string // "" for this resource
 	steps []cstep
 	name  string // "this" or a named resource
+	only  bool   // the only one of the name in the nearest group that has any
 }
 
 type edgeRule struct {
@@ -336,6 +338,9 @@ func (l *loader) compileAssigns(m *makeRule, st *structure, assigns string, type
 		if err != nil {
 			return err
 		}
+		if made.only && !slices.Contains(st.only, made.name) {
+			st.only = append(st.only, made.name)
+		}
 		for i := range made.steps {
 			made.steps[i].from = fhir.OriginOf(m.segment, 0)
 		}
@@ -349,11 +354,11 @@ func (l *loader) compileAssign(text, typ string, types map[string]string) (assig
 	var a assign
 	sides := splitOutside(text, '=') // a label may hold one: [=name]
 	if len(sides) == 2 {
-		a.name = sides[1]
+		a.name, a.only = strings.CutPrefix(sides[1], "only ")
 	}
 	left := strings.TrimSpace(strings.TrimSuffix(sides[0], "+"))
 	if a.name == "" {
-		return a, fmt.Errorf("%q: PATH = NAME or NAME.PATH += this", text)
+		return a, fmt.Errorf("%q: PATH = NAME, PATH = only NAME or NAME.PATH += this", text)
 	}
 	if a.name == "this" {
 		owner, path, ok := strings.Cut(left, ".")
@@ -386,6 +391,8 @@ func (m *makeRule) assign(f *frame, made *entry) {
 		owner, to := made, made
 		if a.owner != "" {
 			owner = f.group.lookup(a.owner)
+		} else if a.only {
+			to = f.group.single(a.name)
 		} else {
 			to = f.group.lookup(a.name)
 		}

@@ -131,11 +131,14 @@ type instance struct {
 	named    []named     // the resources made here, the last of each name
 	singles  []*instance // groups in it of which it can have only one
 	all      []named     // of the outermost: every name in the message; at is nil where it has several
+	below    []named     // the same of this one and the groups in it, for names that are asked for so
+	only     []string    // of the outermost: those names
 }
 
 type named struct {
 	name string
 	at   *entry
+	via  *instance // the group in this one that it stands in, nil where that is this one
 }
 
 // near visits this instance and the enclosing ones, each with the groups in it
@@ -190,6 +193,37 @@ func (g *instance) name(name string, e *entry) {
 		top.all = append(top.all, named{name: name, at: e})
 	} else if top.all[k].at != e {
 		top.all[k].at = nil
+	}
+	if slices.Contains(top.only, name) {
+		g.contain(name, e)
+	}
+}
+
+// single finds the only resource of a name in the nearest group that has any,
+// with all groups in it; nil where that has several, or the resource is of another
+// group like this one: another order's, say.
+func (g *instance) single(name string) *entry {
+	var from *instance
+	for ; g != nil; from, g = g, g.parent {
+		if k := of(g.below, name); k >= 0 {
+			if via := g.below[k].via; via != nil && from != nil && via != from && via.def == from.def {
+				return nil
+			}
+			return g.below[k].at
+		}
+	}
+	return nil
+}
+
+// contain notes a resource for single.
+func (g *instance) contain(name string, e *entry) {
+	var via *instance
+	for ; g != nil; via, g = g, g.parent {
+		if k := of(g.below, name); k < 0 {
+			g.below = append(g.below, named{name: name, at: e, via: via})
+		} else if g.below[k].at != e {
+			g.below[k].at = nil
+		}
 	}
 }
 
@@ -280,7 +314,7 @@ func (r *run) instance(def *group, parent *instance) *instance {
 	}
 	g := r.instances[r.begun]
 	r.begun++
-	*g = instance{def: def, parent: parent, segments: g.segments[:0], named: g.named[:0], singles: g.singles[:0], all: g.all[:0]}
+	*g = instance{def: def, parent: parent, segments: g.segments[:0], named: g.named[:0], singles: g.singles[:0], all: g.all[:0], below: g.below[:0]}
 	return g
 }
 
