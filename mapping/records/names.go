@@ -1,8 +1,11 @@
 package records
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
 // A record may have several numbers: an order the placer's and the filler's
@@ -123,14 +126,26 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 		shared = []string{number.plain()}
 	}
 	own := it.numbers()
-	hasCode := it.Resource != nil && it.Resource.Get("code") != nil
+	var codes []string
+	if several {
+		if codes, err = f.codesOf(it.Resource); err != nil {
+			return nil, err
+		}
+	}
 	for _, key := range slices.Backward(shared) {
 		s, err := f.load(it.Kind, key)
 		if err != nil {
 			return nil, err
 		}
-		if s == nil || several && hasCode && !coded(it, s) {
+		if s == nil {
 			continue
+		}
+		if len(codes) > 0 {
+			if same, err := f.of(s, codes); err != nil {
+				return nil, err
+			} else if !same {
+				continue
+			}
 		}
 		theirs, err := listed[called](f, namesKey(it.Kind, s.key.String()))
 		if err != nil {
@@ -143,20 +158,54 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	return nil, nil
 }
 
-// coded says whether an item has the code of a record.
-func coded(it *Item, s *state) bool {
-	if it.Resource == nil || s.resource == nil {
-		return false
+// codesOf are the codes of what a resource is of, a service or a medication, and
+// the text where that is all; nothing where it is not known.
+func (f *fold) codesOf(n *fhir.Node) ([]string, error) {
+	if n == nil {
+		return nil, nil
 	}
-	for _, a := range it.Resource.Get("code").Get("coding").Items() {
-		for _, b := range s.resource.Get("code").Get("coding").Items() {
-			if a.Str("code") != "" && a.Str("code") == b.Str("code") && a.Str("system") == b.Str("system") {
-				return true
-			}
+	if ref := n.Str("medicationReference.reference"); ref != "" {
+		return f.medication(ref)
+	}
+	c := n.Get("code")
+	if c == nil {
+		c = n.Get("medicationCodeableConcept")
+	}
+	var out []string
+	for _, coding := range c.Get("coding").Items() {
+		if code, system := coding.Str("code"), coding.Str("system"); code != "" && !strings.HasSuffix(system, "/data-absent-reason") {
+			out = append(out, system+"|"+code)
 		}
 	}
-	text := it.Resource.Str("code.text")
-	return text != "" && strings.EqualFold(text, s.resource.Str("code.text"))
+	if text := c.Str("text"); text != "" {
+		out = append(out, strings.ToLower(text))
+	}
+	return out, nil
+}
+
+// medication are the codes of a Medication, of the message or held.
+func (f *fold) medication(ref string) ([]string, error) {
+	for _, n := range f.c.Related {
+		if n.ResourceType()+"/"+n.ID() == ref {
+			return f.codesOf(n)
+		}
+	}
+	data, _, err := lookup(f.get, ref)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	n, err := fhir.ParseJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("read medication: %w", err)
+	}
+	return f.codesOf(n)
+}
+
+// of says whether a record is of one of the codes; of a record or codes that are
+// not known, no.
+func (f *fold) of(s *state, codes []string) (bool, error) {
+	theirs, err := f.codesOf(s.resource)
+	return slices.ContainsFunc(theirs, func(c string) bool { return slices.Contains(codes, c) }), err
 }
 
 // number lets every number of an item lead to its record, and every id.

@@ -2,6 +2,7 @@ package tables_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,6 +43,12 @@ func TestSharedNumbers(t *testing.T) {
 	oru := func(segments []string) message { return message{"ORU^R01", append([]string{pid}, segments...)} }
 	adt := func(trigger, pv1 string) message { return message{"ADT^" + trigger, []string{pid, pv1}} }
 	siu := func(trigger string, segments []string) message { return message{"SIU^" + trigger, segments} }
+	drug := func(control, number, code string) []string {
+		return []string{segment("ORC", map[int]string{1: control, 2: number}), segment("RXE", map[int]string{2: code + "^^L", 3: "1", 5: "TAB"})}
+	}
+	rde := func(drugs ...[]string) message {
+		return message{"RDE^O11", append([]string{pid}, slices.Concat(drugs...)...)}
+	}
 	for name, c := range map[string]struct {
 		kind records.Kind
 		sent []message
@@ -88,6 +95,11 @@ func TestSharedNumbers(t *testing.T) {
 			orm(append(order("XO", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			orm(order("CA", "R7^CPOE", "", "BMP")),
 		}, []string{"R7 1 active", "R7 2 active", "R7#CBC 1 active", "R7 3 revoked"}},
+		"drugs under one number": {records.MedicationOrder, []message{
+			rde(drug("NW", "R9^CPOE", "AMOX"), drug("NW", "R9^CPOE", "IBU")),
+			rde(drug("DC", "R9^CPOE", "AMOX")),
+			rde(drug("HD", "R9^CPOE", "IBU")),
+		}, []string{"R9#AMOX 1 active", "R9#IBU 1 active", "R9#AMOX 2 stopped", "R9#IBU 2 on-hold"}},
 		"results without ORC": {records.Order, []message{
 			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			oru(order("", "R7^CPOE", "F1^LAB", "CBC")[1:]),
