@@ -57,7 +57,7 @@ func taken(kind Kind, n *fhir.Node, actors []string) []busy {
 			return nil
 		}
 		for _, p := range n.Get("participant").Items() {
-			if actor := p.Str("actor.reference"); actor != "" && about("participant", p).text != "patient" && p.Str("status") != "declined" {
+			if actor := p.Str("actor.reference"); actor != "" && ofParts("participant", p) && p.Str("status") != "declined" {
 				out = append(out, busy{kind, actor, start, end})
 			}
 		}

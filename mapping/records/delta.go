@@ -14,8 +14,10 @@ import (
 type partOp struct {
 	List   string          `json:"list"`
 	ID     string          `json:"id"`
-	Set    string          `json:"set,omitempty"` // segment and set ids, "AIP 1/2"
-	Op     string          `json:"op"`            // A add, U change, D take out
+	Set    string          `json:"set,omitempty"`   // segment and set ids, "AIP 1/2"
+	Op     string          `json:"op"`              // A add, U change, D take out
+	Stead  bool            `json:"stead,omitempty"` // it takes out what stands in the place of another one (Set)
+	Alone  bool            `json:"alone,omitempty"` // it takes out what was added to its group, nothing of another
 	Sender string          `json:"sender"`
 	Order  string          `json:"order"`
 	Node   json.RawMessage `json:"node,omitempty"`
@@ -27,9 +29,16 @@ const mostParts = 256
 // partLists are the lists whose entries come one by one.
 func partLists() []string { return []string{"participant", "serviceType"} }
 
-// ofParts says whether an entry is one that comes one by one: the patient is not.
+// ofParts says whether an entry is one that comes one by one: neither the patient
+// nor a contact (SCH-12, SCH-16, SCH-20) is.
 func ofParts(list string, n *fhir.Node) bool {
-	return list != "participant" || about(list, n).text != "patient"
+	return list != "participant" || about(list, n).text != "patient" && !contact(n)
+}
+
+// contact says whether a participant is one of the appointment's contacts.
+func contact(n *fhir.Node) bool {
+	name := n.From.String()
+	return strings.HasPrefix(name, "SCH-") || strings.HasPrefix(name, "ARQ-")
 }
 
 // partID names what an entry is about.
@@ -171,20 +180,37 @@ func (s *state) parts(it *Item, list string, named []*fhir.Node, codes map[*fhir
 }
 
 // knows says whether an appointment has what a part is about.
-func (s *state) knows(op *partOp) bool {
-	return slices.ContainsFunc(s.shown().Get(op.List).Items(), func(n *fhir.Node) bool { return op.matches(n) })
+func (s *state) knows(op *partOp) bool { return op.find(s.shown().Get(op.List).Items()) >= 0 }
+
+// find gives the entry that a part is about, -1 where there is none: what it names,
+// in its own resource group (RGS-1) before others, to which alone it adds; else the
+// one with its set ids, where it changes one or names none.
+func (op *partOp) find(items []*fhir.Node) int {
+	named, set := -1, -1
+	for i, n := range items {
+		if !ofParts(op.List, n) {
+			continue
+		}
+		of := extension(n, "resource-set").Str("valueString")
+		switch same := op.ID != "" && partID(op.List, n) == op.ID; {
+		case same && (of == op.Set || op.Set != "" && groupOf(of) == groupOf(op.Set)):
+			return i
+		case same && named < 0 && (op.Op != "A" && !op.Alone || op.Set == "" || of == ""):
+			named = i
+		case !same && set < 0 && op.Set != "" && of == op.Set:
+			set = i
+		}
+	}
+	if named < 0 && (op.Op == "U" || op.ID == "" || op.Stead) {
+		return set
+	}
+	return named
 }
 
-// matches says whether an entry is what the part is about: by what it names,
-// else by its set ids where it changes one or names none.
-func (op *partOp) matches(n *fhir.Node) bool {
-	if !ofParts(op.List, n) {
-		return false
-	}
-	if op.ID != "" && partID(op.List, n) == op.ID {
-		return true
-	}
-	return op.Set != "" && (op.Op == "U" || op.ID == "") && extension(n, "resource-set").Str("valueString") == op.Set
+// groupOf is the resource group in an entry's set ids: "AIP 1" of "AIP 1/2".
+func groupOf(set string) string {
+	group, _, _ := strings.Cut(set, "/")
+	return group
 }
 
 // addPart keeps a part: of those of one sender about the same thing the newest.
@@ -194,12 +220,16 @@ func (s *state) addPart(op partOp) {
 	}
 	for i := range s.ties.Parts {
 		have := &s.ties.Parts[i]
-		if have.List != op.List || have.ID != op.ID {
+		if have.List != op.List || have.ID != op.ID || have.Set != "" && op.Set != "" && groupOf(have.Set) != groupOf(op.Set) && s.several(&op) {
 			continue
 		}
 		if have.Sender == op.Sender && op.Order < have.Order {
 			return
 		}
+		if op.Op == "D" && (have.Op == "U" || have.Stead) && have.Set != "" {
+			op.Stead, op.Set = true, have.Set
+		}
+		op.Alone = op.Op == "D" && (have.Op == "A" || have.Alone)
 		s.ties.Parts = slices.Delete(s.ties.Parts, i, i+1)
 		break
 	}
@@ -213,6 +243,17 @@ func (s *state) addPart(op partOp) {
 	if over := len(s.ties.Parts) - mostParts; over > 0 {
 		s.ties.Parts = slices.Delete(s.ties.Parts, 0, over)
 	}
+}
+
+// several says whether an appointment has more than one entry that a part names.
+func (s *state) several(op *partOp) bool {
+	n := 0
+	for _, item := range s.shown().Get(op.List).Items() {
+		if ofParts(op.List, item) && partID(op.List, item) == op.ID {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // asks says whether an item asks something of a record, or answers that: it is
@@ -259,10 +300,7 @@ func (t *ties) showParts(n *fhir.Node) {
 
 // over applies a part to a list's entries.
 func (op *partOp) over(items []*fhir.Node) []*fhir.Node {
-	at := slices.IndexFunc(items, func(n *fhir.Node) bool { return ofParts(op.List, n) && partID(op.List, n) == op.ID && op.ID != "" })
-	if at < 0 {
-		at = slices.IndexFunc(items, op.matches)
-	}
+	at := op.find(items)
 	if op.Op == "D" {
 		if at >= 0 {
 			items = slices.Delete(slices.Clone(items), at, at+1)

@@ -109,7 +109,7 @@ func topicOf(list, part string) topic {
 
 // about tells what an entry of a list is about, so that a message that says
 // nothing of it leaves it: an identifier by itself; who takes part in an
-// appointment, the patient or the others; where a visit is, all of PV1's places
+// appointment, the patient, each contact, or who and what is booked; where a visit is, all of PV1's places
 // as one; else the field of the message that made it. What came in no field is
 // of no topic, extensions go by their URL.
 func about(list string, item *fhir.Node) topic {
@@ -124,6 +124,9 @@ func about(list string, item *fhir.Node) topic {
 		if actor := item.Get("actor"); actor != nil {
 			if strings.HasPrefix(actor.Str("reference"), "Patient/") {
 				return topic{text: "patient"}
+			}
+			if contact(item) {
+				break
 			}
 			return topic{text: "others"}
 		}

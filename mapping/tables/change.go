@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
@@ -38,6 +39,9 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 			}
 			if *f = (frame{run: r, segment: e.segment, group: e.group}); row.cond == nil || row.cond(f) {
 				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
+				if row.unsaid && !slices.Contains(e.filled, "status") {
+					it.State = ""
+				}
 				if it.Action = records.Upsert; row.action != "" {
 					it.Action = row.action
 				}

@@ -29,6 +29,7 @@ type structure struct {
 type triggerRow struct {
 	kind         records.Kind
 	state, event string
+	unsaid       bool           // the state is good only where the message says none
 	action       records.Action // "": an upsert
 	cancels      []string       // the trigger events that this one takes back
 	cond         cond           // nil, or when the row counts
@@ -213,7 +214,8 @@ func (l *loader) compileTrigger(st *structure, message string, line sourceLine) 
 		l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
 		return
 	}
-	row := triggerRow{kind: records.Kind(words[0]), state: dash(words[1]), event: dash(words[2])}
+	state, unsaid := strings.CutSuffix(words[1], "?")
+	row := triggerRow{kind: records.Kind(words[0]), state: dash(state), unsaid: unsaid, event: dash(words[2])}
 	switch {
 	case cancels:
 		row.cancels = words[4:]
