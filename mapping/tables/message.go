@@ -52,8 +52,9 @@ type makeRule struct {
 type assign struct {
 	owner string // "" for this resource
 	steps []cstep
-	name  string // "this" or a named resource
-	only  bool   // the only one of the name in the nearest group that has any
+	other []cstep // where the reference goes when the place is another resource's
+	name  string  // "this" or a named resource
+	only  bool    // the only one of the name in the nearest group that has any
 }
 
 type edgeRule struct {
@@ -343,8 +344,10 @@ func (l *loader) compileAssigns(m *makeRule, st *structure, assigns string, type
 		if made.only && !slices.Contains(st.only, made.name) {
 			st.only = append(st.only, made.name)
 		}
-		for i := range made.steps {
-			made.steps[i].from = fhir.OriginOf(m.segment, 0)
+		for _, steps := range [...][]cstep{made.steps, made.other} {
+			for i := range steps {
+				steps[i].from = fhir.OriginOf(m.segment, 0)
+			}
 		}
 		m.assigns = append(m.assigns, made)
 	}
@@ -355,12 +358,14 @@ func (l *loader) compileAssigns(m *makeRule, st *structure, assigns string, type
 func (l *loader) compileAssign(text, typ string, types map[string]string) (assign, error) {
 	var a assign
 	sides := splitOutside(text, '=') // a label may hold one: [=name]
+	other := ""
 	if len(sides) == 2 {
 		a.name, a.only = strings.CutPrefix(sides[1], "only ")
+		a.name, other, _ = strings.Cut(a.name, " else ")
 	}
 	left := strings.TrimSpace(strings.TrimSuffix(sides[0], "+"))
 	if a.name == "" {
-		return a, fmt.Errorf("%q: PATH = NAME, PATH = only NAME or NAME.PATH += this", text)
+		return a, fmt.Errorf("%q: PATH = NAME, PATH = only NAME, NAME.PATH = this [else PATH] or NAME.PATH += this", text)
 	}
 	if a.name == "this" {
 		owner, path, ok := strings.Cut(left, ".")
@@ -369,21 +374,31 @@ func (l *loader) compileAssign(text, typ string, types map[string]string) (assig
 		}
 		a.owner, left, typ = owner, path, types[owner]
 	}
-	path, err := parsePath(left)
-	if err != nil {
-		return a, err
-	}
 	t, ok := l.m.schema.Type(typ)
 	if !ok {
 		return a, fmt.Errorf("%s is no FHIR type", typ)
 	}
-	if a.steps, _, err = l.compilePath(path, t, ""); err != nil {
-		return a, err
+	var err error
+	if a.steps, err = l.compileReference(left, t); err == nil && other != "" {
+		a.other, err = l.compileReference(strings.TrimSpace(other), t)
 	}
-	if last := a.steps[len(a.steps)-1]; last.typ != "Reference" {
-		return a, fmt.Errorf("%s is a %s, not a Reference", left, last.typ)
+	return a, err
+}
+
+// compileReference reads a path that ends in a Reference.
+func (l *loader) compileReference(text string, t *fhir.Type) ([]cstep, error) {
+	path, err := parsePath(text)
+	if err != nil {
+		return nil, err
 	}
-	return a, nil
+	steps, _, err := l.compilePath(path, t, "")
+	if err != nil {
+		return nil, err
+	}
+	if last := steps[len(steps)-1]; last.typ != "Reference" {
+		return nil, fmt.Errorf("%s is a %s, not a Reference", text, last.typ)
+	}
+	return steps, nil
 }
 
 // assign puts the references of one make line.
@@ -401,23 +416,30 @@ func (m *makeRule) assign(f *frame, made *entry) {
 		if owner == nil || to == nil || owner == to {
 			continue
 		}
-		node := owner.node
-		for k := range a.steps {
-			st := &a.steps[k]
-			if k == len(a.steps)-1 && st.list && st.label == 0 {
-				if !f.run.listed(node.Get(st.name), to) {
-					at := f.run.arena.Node(fhir.Object, "")
-					f.run.appendTo(node, st, at)
-					f.run.refer(at, to)
-				}
-				break
-			}
-			node = st.descend(f, node, 0)
-			if k == len(a.steps)-1 {
-				f.run.refer(node, to)
-			}
+		if !f.run.putReference(f, owner.node, a.steps, to) && a.other != nil {
+			f.run.putReference(f, owner.node, a.other, to)
 		}
 	}
+}
+
+// putReference puts a reference where the steps lead; false where another
+// resource's stands there.
+func (r *run) putReference(f *frame, node *fhir.Node, steps []cstep, to *entry) bool {
+	for k := range steps {
+		st := &steps[k]
+		last := k == len(steps)-1
+		if last && st.list && st.label == 0 {
+			if !r.listed(node.Get(st.name), to) {
+				at := r.arena.Node(fhir.Object, "")
+				r.appendTo(node, st, at)
+				r.refer(at, to)
+			}
+			return true
+		}
+		node = st.descend(f, node, 0)
+	}
+	r.refer(node, to)
+	return r.referred(node) == to
 }
 
 // A listing is what a list refers to, as far as it has been read.

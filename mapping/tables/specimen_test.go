@@ -57,3 +57,31 @@ func TestSpecimenOfResults(t *testing.T) {
 		})
 	}
 }
+
+// Who ordered, and the instrument, may be named twice: in ORC-12 or OBX-18, and in a
+// PRT. The second one has a place too.
+func TestNamedTwice(t *testing.T) {
+	mapper, err := loaded()
+	require.NoError(t, err)
+	raw := strings.Join([]string{
+		header("ORU^R01", 0), segment("PID", person()),
+		segment("ORC", map[int]string{1: "RE", 2: "P1", 12: "79^Order^Otto"}),
+		segment("OBR", map[int]string{2: "P1", 3: "F1", 4: "BMP^^L", 25: "F"}),
+		segment("PRT", map[int]string{2: "AD", 4: "OP^Ordering^HL70912", 5: "80^Proxy^Paul", 8: "Clinic A"}),
+		segment("OBX", map[int]string{1: "1", 2: "NM", 3: "NA^^L", 5: "1", 11: "F", 18: "EQ1^L"}),
+		segment("PRT", map[int]string{2: "AD", 4: "EQUIP", 10: "DEV2^L"}),
+	}, "\r") + "\r"
+	msg, err := hl7v2.Parse([]byte(raw))
+	require.NoError(t, err)
+	r, err := mapper.Map(msg, tables.Context{Source: "lab", Received: received()})
+	require.NoError(t, err)
+	defer mapper.Release(r)
+	bundle := string(r.AppendBundle(nil))
+	for _, e := range r.Entries {
+		if e.Type == "PractitionerRole" || e.Type == "Device" {
+			require.Contains(t, bundle, `"reference":"urn:uuid:`+e.ID+`"`, "%s is nobody's: %s", e.Type, e.Resource.JSON())
+		}
+	}
+	require.Contains(t, bundle, "Clinic A")
+	require.Contains(t, bundle, "DEV2")
+}
