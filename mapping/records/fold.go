@@ -275,7 +275,7 @@ func (f *fold) change() error {
 		return err
 	}
 	for i := range c.Items {
-		if err := f.item(&c.Items[i]); err != nil {
+		if err := f.items(&c.Items[i]); err != nil {
 			return err
 		}
 	}
@@ -385,6 +385,25 @@ func (f *fold) find(it *Item) (*state, error) {
 		}
 	}
 	return f.byKeys(it)
+}
+
+// items folds one item, of each record that it speaks of.
+func (f *fold) items(it *Item) error {
+	keys, err := f.meant(it)
+	if err != nil {
+		return err
+	}
+	if keys == nil {
+		return f.item(it)
+	}
+	for _, key := range keys {
+		one := *it
+		one.Key, one.Alternate = keyFrom(key), nil
+		if err := f.item(&one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // item folds one item.

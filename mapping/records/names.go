@@ -158,6 +158,26 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	return nil, nil
 }
 
+// meant are the keys of the orders that an item speaks of by a number alone: one
+// without a service asks for a state (ORC-1 CA, say) of all that have the number. It
+// gives none where the item is about one order, or the kind is another.
+func (f *fold) meant(it *Item) ([]string, error) {
+	if it.Kind != Order && it.Kind != MedicationOrder || it.State == "" || it.Key.Role == "" || it.Key.Number != "" {
+		return nil, nil
+	}
+	shared, err := listed[string](f, sharedKey(it.Kind, it.Key.plain()))
+	if err != nil || len(shared) < 2 {
+		return nil, err
+	}
+	if codes, err := f.codesOf(it.Resource); err != nil || len(codes) > 0 {
+		return nil, err
+	}
+	if s, err := f.load(it.Kind, it.Key.String()); err != nil || s != nil && len(it.Alternate) > 0 {
+		return nil, err
+	}
+	return shared, nil
+}
+
 // codesOf are the codes of what a resource is of, a service or a medication, and
 // the text where that is all; nothing where it is not known.
 func (f *fold) codesOf(n *fhir.Node) ([]string, error) {

@@ -100,6 +100,10 @@ func TestSharedNumbers(t *testing.T) {
 			rde(drug("DC", "R9^CPOE", "AMOX")),
 			rde(drug("HD", "R9^CPOE", "IBU")),
 		}, []string{"R9#AMOX 1 active", "R9#IBU 1 active", "R9#AMOX 2 stopped", "R9#IBU 2 on-hold"}},
+		"a requisition cancelled by its number": {records.Order, []message{
+			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
+			orm(order("CA", "R7^CPOE", "", "")[:1]),
+		}, []string{"R7#BMP 1 active", "R7#CBC 1 active", "R7#BMP 2 revoked", "R7#CBC 2 revoked"}},
 		"results without ORC": {records.Order, []message{
 			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			oru(order("", "R7^CPOE", "F1^LAB", "CBC")[1:]),
