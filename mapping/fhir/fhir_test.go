@@ -204,10 +204,14 @@ func TestDiffMatchesEntriesByIdentity(t *testing.T) {
 			}
 			return string(n.JSON())
 		}
-		got[d.Path+" "+text(d.Old)] = text(d.New)
+		name := d.Path
+		if d.NewPath != "" {
+			name += " -> " + d.NewPath
+		}
+		got[name+" "+text(d.Old)] = text(d.New)
 	}
 	require.Equal(t, map[string]string{
-		`start "a"`: "-", `participant[1].status "accepted"`: `"declined"`, `participant[1] {"actor":{"reference":"L/1"}}`: "-",
+		`start "a"`: "-", `participant[0].status -> participant[1].status "accepted"`: `"declined"`, `participant[1] {"actor":{"reference":"L/1"}}`: "-",
 		`participant[0] -`: `{"actor":{"reference":"L/2"}}`, "end -": `"b"`,
 	}, got)
 }

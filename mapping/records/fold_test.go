@@ -24,12 +24,13 @@ type world struct {
 	events []*records.Record
 	flags  []string
 	check  *recordstest.Checker
+	told   recordstest.History
 }
 
 func newWorld(t require.TestingT) *world { return newWorldWith(t, recordstest.New(t)) }
 
 func newWorldWith(t require.TestingT, check *recordstest.Checker) *world {
-	return &world{t: t, folder: records.NewFolder(2, 0), state: records.Memory{}, check: check}
+	return &world{t: t, folder: records.NewFolder(2, 0), state: records.Memory{}, check: check, told: recordstest.History{}}
 }
 
 // inAnyOrder folds the messages as they were sent, and in another order, behind
@@ -72,6 +73,7 @@ func (w *world) fold(c *records.Change) []*records.Record {
 			w.check.Valid(w.t, effects.Events[i].Payload)
 			r, err := records.Decode(effects.Events[i].Payload)
 			require.NoError(w.t, err)
+			require.NoError(w.t, w.told.Follows(r))
 			name := string(r.Kind) + "/" + r.Key.String()
 			require.False(w.t, seen[name], "a second version of %s by one message", name)
 			seen[name] = true

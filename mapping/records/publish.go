@@ -338,6 +338,7 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 				d := v.changed[i]
 				w.object("", func() {
 					w.text("path", d.Path)
+					w.text("new_path", d.NewPath)
 					w.node("old", d.Old)
 					w.node("new", d.New)
 				})

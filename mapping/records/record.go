@@ -74,11 +74,13 @@ type RecordKey struct {
 	Key  Key  `json:"key"`
 }
 
-// A RecordChange is one element that changed; no `new` means deleted.
+// A RecordChange is one element that changed; no `new` means deleted. What was
+// there is at Path in the version before, what is added at Path in this one.
 type RecordChange struct {
-	Path string          `json:"path"`
-	Old  json.RawMessage `json:"old,omitempty"`
-	New  json.RawMessage `json:"new,omitempty"`
+	Path    string          `json:"path"`
+	NewPath string          `json:"new_path,omitempty"` // of New, where a list before it has it at another place
+	Old     json.RawMessage `json:"old,omitempty"`
+	New     json.RawMessage `json:"new,omitempty"`
 }
 
 // A RecordQuality lists what a consumer may want to know of the mapping.

@@ -197,7 +197,9 @@ func (f *fold) differs(p *pending, r *resource, before mark) error {
 			return fmt.Errorf("read resource: %w", err)
 		}
 		for _, d := range fhir.Diff(n, r.node) {
-			d.Path = path + "." + d.Path
+			if d.Path = path + "." + d.Path; d.NewPath != "" {
+				d.NewPath = path + "." + d.NewPath
+			}
 			p.v.changed = append(p.v.changed, d)
 		}
 		return nil

@@ -43,8 +43,25 @@ func recordSchema() map[string]any {
 	if subject, ok := properties["subject"].(map[string]any)["properties"].(map[string]any); ok {
 		subject["ids"] = map[string]any{"type": "array", "minItems": 1, "items": map[string]any{"type": "object", "description": "a FHIR R4 Identifier"}}
 	}
+	if changed, ok := properties["changed"].(map[string]any)["items"].(map[string]any); ok {
+		describeChange(changed)
+	}
 	properties["related"] = map[string]any{"type": "array", "minItems": 1, "items": resource}
 	return schema
+}
+
+// describeChange says what the paths of a change are paths of.
+func describeChange(schema map[string]any) {
+	schema["description"] = "one element that changed: without old it was added, without new it is gone"
+	members, _ := schema["properties"].(map[string]any)
+	for name, text := range map[string]string{
+		"path":     "where old stands in the previous version's resource; without old, where new stands in this version's. [2] is the third entry of a list. related[Type/id] begins the path within a related resource",
+		"new_path": "where new stands in this version's resource; left out where that is path",
+	} {
+		if member, ok := members[name].(map[string]any); ok {
+			member["description"] = text
+		}
+	}
 }
 
 func kindNames(which func(Kind) bool) []string {

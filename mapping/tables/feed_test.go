@@ -24,6 +24,7 @@ type feed struct {
 	folder *records.Folder
 	state  records.Memory
 	check  *recordstest.Checker
+	told   recordstest.History
 	n      uint64
 
 	entries []tables.Entry // of the last message
@@ -48,7 +49,7 @@ func newFeed(t *testing.T) *feed {
 	t.Helper()
 	mapper, err := loaded()
 	require.NoError(t, err)
-	return &feed{t: t, mapper: mapper, folder: records.NewFolder(0, 0), state: records.Memory{}, check: recordstest.New(t)}
+	return &feed{t: t, mapper: mapper, folder: records.NewFolder(0, 0), state: records.Memory{}, check: recordstest.New(t), told: recordstest.History{}}
 }
 
 // send gives the records that a message made.
@@ -74,6 +75,7 @@ func (f *feed) send(segments ...string) []*records.Record {
 		f.check.Valid(f.t, effects.Events[i].Payload)
 		r, err := records.Decode(effects.Events[i].Payload)
 		require.NoError(f.t, err)
+		require.NoError(f.t, f.told.Follows(r))
 		out = append(out, r)
 	}
 	return out

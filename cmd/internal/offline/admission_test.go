@@ -57,7 +57,7 @@ func admitted(t *testing.T, mapper *tables.Mapper, check *gate.Gate, input strin
 	location, err := hl7v2.LoadLocation("America/New_York")
 	require.NoError(t, err)
 	p := offline.New(&engine.Pipeline{Source: "hospital", Mapper: mapper, Location: location}, nil)
-	valid := recordstest.New(t)
+	valid, history := recordstest.New(t), recordstest.History{}
 	var out strings.Builder
 	for message := range strings.SplitSeq(input, "\n\n") {
 		var segments []string
@@ -72,6 +72,7 @@ func admitted(t *testing.T, mapper *tables.Mapper, check *gate.Gate, input strin
 			valid.Valid(t, payload)
 			r, err := records.Decode(payload)
 			require.NoError(t, err)
+			require.NoError(t, history.Follows(r))
 			require.Empty(t, check.CheckJSON(r.Resource), "%s %s", r.EventType, r.Resource)
 			fmt.Fprintln(&out, told(t, r))
 		}

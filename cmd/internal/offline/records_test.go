@@ -52,6 +52,7 @@ func TestRecordsOfADay(t *testing.T) {
 	require.NoError(t, err)
 	versions := map[string]uint64{}
 	kinds := map[records.Kind]bool{}
+	history := recordstest.History{}
 	raws := make([][]byte, 0, len(messages))
 	for i := range messages {
 		raws = append(raws, messages[i].Raw)
@@ -69,6 +70,7 @@ func TestRecordsOfADay(t *testing.T) {
 			check.Valid(t, payload)
 			r, err := records.Decode(payload)
 			require.NoError(t, err)
+			require.NoError(t, history.Follows(r))
 			kinds[r.Kind] = true
 			name := string(r.Kind) + "/" + r.Key.String()
 			require.False(t, seen[name], "two versions of %s by %s", name, r.Source.ControlID)
@@ -92,6 +94,7 @@ func TestRecordsOfADay(t *testing.T) {
 		for _, payload := range again {
 			r, err := records.Decode(payload)
 			require.NoError(t, err)
+			require.NoError(t, history.Follows(r))
 			if r.Key.Type != "message" && !strings.Contains(r.Key.ID, r.Source.ControlID) { // without a business key, another message is another thing
 				require.Equal(t, "late", r.Transition, "%s again: %s %s", r.Source.ControlID, r.EventType, payload)
 			}
