@@ -2,7 +2,6 @@ package records
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"sort"
 	"strconv"
@@ -297,6 +296,10 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 	for _, r := range related.texts {
 		size += len(r) + 1
 	}
+	visit, account, err := f.belongs(s, v)
+	if err != nil {
+		return nil, err
+	}
 	w := &writer{dst: f.buffer(size)}
 	var failed error
 	w.object("", func() {
@@ -324,8 +327,8 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 			w.number("journal", o.Journal)
 		})
 		failed = f.subject(w, s)
-		w.key("visit", cmp.Or(v.it.Visit, c.Visit))
-		w.key("account", cmp.Or(v.it.Account, c.Account))
+		w.key("visit", visit)
+		w.key("account", account)
 		w.merge(v.merge)
 		if s.ties != nil {
 			w.key("reverses", s.ties.Reverses)
