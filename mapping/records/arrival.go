@@ -94,7 +94,7 @@ func (f *fold) arrivals() error {
 			f.pend(s, v)
 		}
 	}
-	return nil
+	return f.takenBack()
 }
 
 // visitNames are those that lead to the appointments of a visit.

@@ -79,8 +79,8 @@ func TestArrivalByRegistration(t *testing.T) {
 }
 
 // Registrations by the sender of the appointments count for the appointment that
-// they mean as it stood then, in whatever order the messages come: also where the
-// booking, an earlier cancel or another time of it comes after them.
+// they mean as it stood then, unless they are taken back, in whatever order the
+// messages come: also where the booking, an earlier cancel or another time of it comes after them.
 func TestArrivalAsItStood(t *testing.T) {
 	check := recordstest.New(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -89,21 +89,28 @@ func TestArrivalAsItStood(t *testing.T) {
 			id := rapid.SampledFrom([]string{"A0", "A1"}).Draw(t, "appointment")
 			if rapid.IntRange(0, 2).Draw(t, "registration") == 0 {
 				numbers := rapid.SampledFrom([][]string{{"A0"}, {"A1"}, {"A0", "A1"}}).Draw(t, "numbers")
-				messages = append(messages, func() *records.Change {
+				register := func(trigger, state, event string, order int, cancels ...string) *records.Change {
 					visit := fhir.NewResource("Encounter").SetString("id", fhir.ID("Encounter", "urn:x:visits", numbers[0])).SetString("status", "arrived")
 					for _, number := range numbers {
 						visit.Append("identifier", fhir.NewObject().SetString("system", "urn:x:visits").SetString("value", number))
 					}
 					it := records.Item{
 						Kind: records.Encounter, Key: records.Key{Assigner: "urn:x:visits", ID: fmt.Sprint("V", n)}, Action: records.Upsert,
-						Trigger: "A04", State: "arrived", Event: "registered", Resource: visit,
+						Trigger: trigger, State: state, Event: event, Cancels: cancels, Resource: visit,
 					}
 					visit.SetString("id", fhir.ID("Encounter", "urn:x:visits", it.Key.ID))
-					c := change(n+1, "a", n+1, 1, patientItem(1), it)
+					c := change(order, "a", order, 1, patientItem(1), it)
 					c.Occurred = "2026-03-10T08:50:00Z"
+					return c
+				}
+				messages = append(messages, func() *records.Change {
+					c := register("A04", "arrived", "registered", n+1)
 					c.Implied = []records.Implied{{Kind: records.Appointment, State: "arrived", Event: "arrived"}}
 					return c
 				})
+				if rapid.Bool().Draw(t, "taken back") {
+					messages = append(messages, func() *records.Change { return register("A11", "cancelled", "cancelled", n+20, "A01", "A04") })
+				}
 				continue
 			}
 			m := siu{

@@ -155,7 +155,7 @@ func eventOf(s *state, v *version) string {
 	case Appointment:
 		name = appointmentEvent(s, v)
 	case Encounter:
-		name = encounterEvent(v)
+		name = encounterEvent(s, v)
 	case Patient:
 		if name = v.it.Event; name == "registered" || name == "merged" {
 			name = ""
@@ -245,8 +245,10 @@ func appointmentEvent(s *state, v *version) string {
 	return asked
 }
 
-func encounterEvent(v *version) string {
+func encounterEvent(s *state, v *version) string {
 	switch {
+	case v.it.Event == "cancelled" && s.label() != "cancelled": // it was planned before, or the patient is there
+		return "admission-cancelled"
 	case v.it.Event != "":
 		return v.it.Event
 	case v.born:

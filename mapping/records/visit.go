@@ -104,20 +104,8 @@ func (s *state) decide(st Stamp, last bool) {
 // names and what came after it; then the state before counts, where it is one
 // that can follow, else the one that the cancel asks for.
 func (s *sender) amounts() string {
-	var list []asking
-	weak := stamp{}
-	for _, at := range s.at {
-		switch {
-		case !strings.HasPrefix(at.element, askedState):
-		case !strings.HasPrefix(at.order, weakest):
-			if a := askedBy(at); a.state != "" {
-				list = append(list, a)
-			}
-		case at.order >= weak.order:
-			weak = at
-		}
-	}
-	slices.SortFunc(list, func(a, b asking) int { return strings.Compare(a.order, b.order) })
+	list, weak := s.askings()
+	list = slices.DeleteFunc(list, func(a asking) bool { return a.state == "" })
 	var live []asking
 	top := func() string {
 		if len(live) == 0 {
@@ -129,16 +117,9 @@ func (s *sender) amounts() string {
 		if a.trigger == "A10" && (top() == "in-progress" || top() == "onleave") {
 			continue // an inpatient arrives at an examination: he stays one
 		}
-		i := len(live) - 1
-		for i >= 0 && !slices.Contains(a.cancels, live[i].trigger) {
-			i--
-		}
-		if i >= 0 {
-			was := live[i].state
-			live = live[:i]
-			for top() == was && slices.Contains(a.cancels, live[len(live)-1].trigger) {
-				live = live[:len(live)-1] // the same event, sent again
-			}
+		left, was, found := a.takes(live)
+		if found {
+			live = left
 			if before := top(); before != "" && (a.state == "cancelled" || before != was && before != "planned") {
 				continue
 			}
@@ -150,6 +131,62 @@ func (s *sender) amounts() string {
 		return state
 	}
 	return top()
+}
+
+// askings gives what the messages of a sender asked of a visit, in their order,
+// and the newest that only told how it stood.
+func (s *sender) askings() (list []asking, weak stamp) {
+	for _, at := range s.at {
+		switch {
+		case !strings.HasPrefix(at.element, askedState):
+		case !strings.HasPrefix(at.order, weakest):
+			list = append(list, askedBy(at))
+		case at.order >= weak.order:
+			weak = at
+		}
+	}
+	slices.SortFunc(list, func(a, b asking) int { return strings.Compare(a.order, b.order) })
+	return list, weak
+}
+
+// takes gives what is left when a cancel takes back the newest event that it
+// names, what came after that, and the same event sent before; was is its state.
+func (a *asking) takes(live []asking) (left []asking, was string, found bool) {
+	i := len(live) - 1
+	for i >= 0 && !slices.Contains(a.cancels, live[i].trigger) {
+		i--
+	}
+	if i < 0 {
+		return live, "", false
+	}
+	was = live[i].state
+	for i > 0 && live[i-1].state == was && slices.Contains(a.cancels, live[i-1].trigger) {
+		i--
+	}
+	return live[:i], was, true
+}
+
+// undone says whether a message of this order was taken back by another one of
+// its sender.
+func (s *state) undone(st Stamp) bool {
+	from := s.heard(st.Sender)
+	if from == nil {
+		return false
+	}
+	list, _ := from.askings()
+	is := func(a asking) bool { return a.order == st.Order }
+	if !slices.ContainsFunc(list, is) {
+		return false
+	}
+	var live []asking
+	for _, a := range list {
+		if left, _, found := a.takes(live); found {
+			live = left
+		} else {
+			live = append(live, a)
+		}
+	}
+	return !slices.ContainsFunc(live, is)
 }
 
 // A once is a value that a message gave an element that cancels bring back.
