@@ -84,10 +84,17 @@ func TestAppointmentEvents(t *testing.T) {
 		"S12 again with another time":    {[]siu{at("S12", nine), at("S12", ten)}, "rescheduled", "booked", "booked-again", "normal"},
 		"S13 of none":                    {[]siu{at("S13", nine)}, "rescheduled", "booked", "", "inferred"},
 		"S13":                            {[]siu{at("S12", nine), at("S13", ten)}, "rescheduled", "booked", "", "normal"},
-		"S13 without another time":       {[]siu{at("S12", nine), {trigger: "S13", start: nine, comment: "x"}}, "rescheduled", "booked", "rescheduled-without-time", "normal"},
+		"S13 without another time":       {[]siu{at("S12", nine), {trigger: "S13", start: nine, comment: "x"}}, "modified", "booked", "rescheduled-without-time", "normal"},
+		"S13 of the same instant":        {[]siu{at("S12", nine), at("S13", "2026-03-20T05:00:00-04:00")}, "modified", "booked", "rescheduled-without-time", "normal"},
+		"S14 of the same instant":        {[]siu{at("S12", nine), at("S14", "2026-03-20T05:00:00-04:00")}, "modified", "booked", "", "normal"},
+		"S14 that deletes":               {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "entered-in-error"}}, "deleted", "entered-in-error", "", "normal"},
+		"S15 again with another reason":  {[]siu{at("S12", nine), {trigger: "S15", reason: "ill"}, {trigger: "S15", reason: "away"}}, "modified", "cancelled", "", "normal"},
+		"S17 again with other content":   {[]siu{at("S12", nine), at("S17", nine), {trigger: "S17", start: nine, comment: "x"}}, "modified", "entered-in-error", "", "normal"},
 		"S14":                            {[]siu{at("S12", nine), {trigger: "S14", start: nine, comment: "x"}}, "modified", "booked", "", "normal"},
 		"S14 with another time":          {[]siu{at("S12", nine), at("S14", ten)}, "rescheduled", "booked", "modified-with-time", "normal"},
 		"S14 that cancels":               {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "cancelled"}}, "cancelled", "cancelled", "", "normal"},
+		"S14 that books again":           {[]siu{at("S12", nine), at("S15", nine), {trigger: "S14", start: nine, status: "booked"}}, "booked", "booked", "", "normal"},
+		"S13 after cancelling":           {[]siu{at("S12", nine), at("S15", nine), at("S13", nine)}, "booked", "booked", "rescheduled-without-time", "normal"},
 		"S14 that arrives":               {[]siu{at("S12", nine), {trigger: "S14", start: nine, status: "arrived"}}, "arrived", "arrived", "", "normal"},
 		"S14 silent of a cancellation":   {[]siu{at("S12", nine), at("S15", nine), {trigger: "S14", start: nine, comment: "x"}}, "modified", "cancelled", "", "normal"},
 		"S15":                            {[]siu{at("S12", nine), {trigger: "S15", reason: "ill"}}, "cancelled", "cancelled", "", "normal"},
@@ -119,6 +126,40 @@ func TestAppointmentEvents(t *testing.T) {
 			}
 			require.NotContains(t, string(r.Resource), `_start`, "the time that an earlier message gave stays")
 			w.holds()
+		})
+	}
+}
+
+// What comes late is named for what it still does: a state that it does not bring
+// about, a time that it does not set, it does not tell.
+func TestEventsOfLate(t *testing.T) {
+	const nine, ten = "2026-03-20T09:00:00Z", "2026-03-20T10:00:00Z"
+	type sent struct {
+		siu
+		order int
+	}
+	for name, c := range map[string]struct {
+		steps        []sent
+		event, state string
+	}{
+		"S14 after S15":             {[]sent{{siu{trigger: "S12", start: nine}, 1}, {siu{trigger: "S15"}, 3}, {siu{trigger: "S14", start: nine, comment: "x"}, 2}}, "modified", "cancelled"},
+		"S12 after S15":             {[]sent{{siu{trigger: "S15"}, 3}, {siu{trigger: "S12", start: nine}, 1}}, "modified", "cancelled"},
+		"S13 after S15":             {[]sent{{siu{trigger: "S15"}, 3}, {siu{trigger: "S13", start: nine}, 1}}, "modified", "cancelled"},
+		"S15 before a new booking":  {[]sent{{siu{trigger: "S12", start: nine}, 1}, {siu{trigger: "S12", start: ten}, 3}, {siu{trigger: "S15"}, 2}}, "modified", "booked"},
+		"S13 before another":        {[]sent{{siu{trigger: "S12", start: nine}, 1}, {siu{trigger: "S13", start: ten}, 3}, {siu{trigger: "S13", start: nine}, 2}}, "modified", "booked"},
+		"S17 before another":        {[]sent{{siu{trigger: "S12", start: nine}, 1}, {siu{trigger: "S17"}, 3}, {siu{trigger: "S17"}, 2}}, "modified", "entered-in-error"},
+		"S12 of another's S15":      {[]sent{{siu{trigger: "S12", start: nine}, 2}, {siu{trigger: "S15"}, 3}, {siu{trigger: "S12", start: nine}, 1}}, "modified", "cancelled"},
+		"S15 that nothing followed": {[]sent{{siu{trigger: "S12", start: nine}, 1}, {siu{trigger: "S14", start: nine, comment: "x"}, 3}, {siu{trigger: "S15"}, 2}}, "cancelled", "cancelled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for i, m := range c.steps {
+				w.fold(m.change(i+1, m.order, "A"))
+			}
+			r := w.last(records.Appointment)
+			require.Equal(t, "late", r.Transition)
+			require.Equal(t, c.state, r.State)
+			require.Equal(t, "appointment."+c.event, r.EventType)
 		})
 	}
 }

@@ -17,9 +17,10 @@ func documentState(n *fhir.Node) string {
 
 // documentEvent names what a message tells of a document (HL7 v2.5.1 §9.5).
 func documentEvent(s *state, v *version) string {
+	asked := v.asks(s)
 	switch {
-	case v.it.Event != "":
-		return v.it.Event
+	case asked != "":
+		return asked
 	case s.label() == "superseded" && v.previous != "superseded":
 		return "superseded"
 	}

@@ -157,7 +157,7 @@ func eventOf(s *state, v *version) string {
 	case Encounter:
 		name = encounterEvent(s, v)
 	case Patient:
-		if name = v.it.Event; name == "registered" || name == "merged" {
+		if name = v.asks(s); name == "registered" || name == "merged" {
 			name = ""
 		}
 		if name == "" && v.born {
@@ -170,7 +170,7 @@ func eventOf(s *state, v *version) string {
 			return relabelled(v, "demographics.updated")
 		}
 	case Result:
-		if name = v.it.Event; name == "" {
+		if name = v.asks(s); name == "" {
 			if name = s.label(); name == "" || !v.born && name == v.previous {
 				name = "updated"
 			}
@@ -181,18 +181,18 @@ func eventOf(s *state, v *version) string {
 	case Document:
 		name = documentEvent(s, v)
 	case Charge:
-		if name = v.it.Event; name == "" {
+		if name = v.asks(s); name == "" {
 			name = chargeEvent(s.resource, v.born)
 		}
 	case Location:
-		if name = v.it.Event; name == "" && (v.born || s.label() != v.previous) && bedState(s.resource.Str("operationalStatus.code")) != "" {
+		if name = v.asks(s); name == "" && (v.born || s.label() != v.previous) && bedState(s.resource.Str("operationalStatus.code")) != "" {
 			name = "status-changed"
 		}
 		if name == "" && v.born {
 			name = "created"
 		}
 	default:
-		if name = v.it.Event; name == "" {
+		if name = v.asks(s); name == "" {
 			name = byState(s.label(), v)
 		}
 	}
@@ -216,41 +216,13 @@ func relabelled(v *version, otherwise string) string {
 	return otherwise
 }
 
-// appointmentEvent: of what a message asks and what changed, the change of
-// state counts first, then the time. What comes late keeps the name of what it
-// asked.
-func appointmentEvent(s *state, v *version) string {
-	asked, state := v.it.Event, s.label()
-	if v.born || v.late {
-		if asked == "" {
-			return state
-		}
-		return asked
-	}
-	moved := v.has("start") || v.has("end")
-	switch {
-	case state != v.previous:
-		if asked == "" || asked == "booked" || asked == "rescheduled" {
-			if asked == "rescheduled" && moved && state == "booked" {
-				return asked
-			}
-			return state
-		}
-		return asked
-	case moved && (asked == "" || asked == "booked"):
-		return "rescheduled"
-	case asked == "" || asked == "booked" || asked == "noshow" && state != "noshow":
-		return "modified"
-	}
-	return asked
-}
-
 func encounterEvent(s *state, v *version) string {
+	asked := v.asks(s)
 	switch {
-	case v.it.Event == "cancelled" && s.label() != "cancelled": // it was planned before, or the patient is there
+	case asked == "cancelled" && s.label() != "cancelled": // it was planned before, or the patient is there
 		return "admission-cancelled"
-	case v.it.Event != "":
-		return v.it.Event
+	case asked != "":
+		return asked
 	case v.born:
 		return "updated"
 	case v.has("class"):
@@ -324,9 +296,9 @@ func (v *version) warn(s *state) {
 	case s.kind != Appointment:
 	case v.it.Trigger == "S12" && len(v.changed) > 0 && s.label() == v.previous:
 		v.warnings = append(v.warnings, "booked-again")
-	case v.it.Trigger == "S13" && !v.has("start") && !v.has("end"):
+	case v.it.Trigger == "S13" && !v.moved():
 		v.warnings = append(v.warnings, "rescheduled-without-time")
-	case v.it.Trigger == "S14" && (v.has("start") || v.has("end")):
+	case v.it.Trigger == "S14" && v.moved():
 		v.warnings = append(v.warnings, "modified-with-time")
 	}
 }
