@@ -299,6 +299,9 @@ func (f *fold) change() error {
 	if err := f.arrivals(); err != nil {
 		return err
 	}
+	if err := f.unnumbered(); err != nil {
+		return err
+	}
 	if err := f.overlaps(); err != nil {
 		return err
 	}

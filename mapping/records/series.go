@@ -1,6 +1,8 @@
 package records
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +32,10 @@ func series(n *fhir.Node, asParent bool) []string {
 
 // An ending is a discontinuation of a series (S16), kept for appointments of it
 // that come later though they were sent before.
-type ending struct{ Sender, Order, Occurred string }
+type ending struct {
+	Sender, Order, Occurred string
+	Reason                  json.RawMessage `json:",omitempty"` // cancelationReason, as the message has it
+}
 
 func endingKey(series string) []byte { return []byte("e/" + series) }
 
@@ -55,6 +60,9 @@ func (f *fold) discontinue() error {
 		}
 		for _, name := range series(p.s.resource, true) {
 			end := ending{Sender: f.c.Stamp.Sender, Order: f.c.Stamp.Order, Occurred: f.c.Occurred}
+			if reason := p.v.it.Resource.Get("cancelationReason"); reason != nil {
+				end.Reason = reason.JSON()
+			}
 			if err := f.end(name, end); err != nil {
 				return err
 			}
@@ -94,7 +102,11 @@ func (f *fold) ended(p *pending, series string) error {
 			continue
 		}
 		was := p.s.label()
-		if f.cancels(&list[i], p.s); p.s.label() != was {
+		f.cancels(&list[i], p.s)
+		if err := p.s.because(&list[i]); err != nil {
+			return err
+		}
+		if p.s.label() != was {
 			p.v.event = "appointment.discontinued"
 		}
 	}
@@ -114,6 +126,23 @@ func (f *fold) cancels(e *ending, s *state) bool {
 	return true
 }
 
+// because gives an appointment that an ending cancelled its reason, where the
+// sender has not said one since.
+func (s *state) because(e *ending) error {
+	if e.Reason == nil || s.label() != "cancelled" || !s.newer(Stamp{Sender: e.Sender, Order: e.Order}, cancelReason) {
+		return nil
+	}
+	reason, err := fhir.ParseJSON(e.Reason)
+	if err != nil {
+		return fmt.Errorf("read ending: %w", err)
+	}
+	s.resource, s.raw = s.resource.Shallow(), nil
+	put(s.resource, cancelReason, reason)
+	return nil
+}
+
+const cancelReason = "cancelationReason"
+
 // moveEnding cancels one appointment of a series that has ended.
 func (f *fold) moveEnding(name []byte, e *ending) error {
 	_, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
@@ -132,7 +161,51 @@ func (f *fold) moveEnding(name []byte, e *ending) error {
 	}
 	v.late = late && s.label() != v.previous
 	f.pend(s, v)
+	return s.because(e)
+}
+
+// unnumbered warns of a message that is taken for an appointment of its own: it
+// names a series of which occurrences are known, and none of them.
+func (f *fold) unnumbered() error {
+	for _, p := range f.pending {
+		it := p.v.it
+		if p.s.kind != Appointment || !p.v.born || !inferred(it) || it.Event == "discontinued" || it.Resource == nil || extension(it.Resource, occurrence) != nil {
+			continue
+		}
+		for _, id := range it.Resource.Get("identifier").Items() {
+			known, err := f.occurs(p, id)
+			if err != nil {
+				return err
+			}
+			if known {
+				p.v.warnings = append(p.v.warnings, "series-without-occurrence")
+				break
+			}
+		}
+	}
 	return nil
+}
+
+const occurrence = "appointment-occurrence"
+
+// occurs says whether an appointment's identifier is that of a series: others are
+// known that have it with the number of an occurrence, or that name it their parent.
+func (f *fold) occurs(p *pending, id *fhir.Node) (known bool, err error) {
+	number, value := id.Str("system")+"|"+id.Str("value"), id.Str("value")
+	if value == "" || id.Str("type.coding[0].code") == "PGN" {
+		return false, nil
+	}
+	children, err := f.scan(seriesKey(number), nil, 2)
+	if err != nil || slices.ContainsFunc(children, func(at []byte) bool { return !bytes.Equal(at[len(seriesKey(number)):], p.name) }) {
+		return err == nil, err
+	}
+	err = f.ofVisit([]string{p.s.owner + "|" + value}, func(s *state) {
+		known = known || s != p.s && extension(s.resource, occurrence) != nil && slices.ContainsFunc(s.resource.Get("identifier").Items(), func(n *fhir.Node) bool {
+			return n.Str("system")+"|"+n.Str("value") == number
+		})
+		f.unchanged(s)
+	})
+	return known, err
 }
 
 // spared says whether a discontinuation leaves the appointment that it names
