@@ -271,6 +271,9 @@ func (f *fold) change() error {
 		}
 	}
 	f.spare.related = f.related[:0]
+	if len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0 {
+		f.out.Flags = append(f.out.Flags, "no-record")
+	}
 	if err := f.hold(); err != nil {
 		return err
 	}

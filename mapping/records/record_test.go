@@ -125,6 +125,35 @@ func TestFHIR(t *testing.T) {
 	w.holds()
 }
 
+// A resource of a type that no record is made of is held for GET and makes no
+// version: its outcome has a flag, so that it is not taken for what was known.
+func TestNoRecord(t *testing.T) {
+	w := newWorld(t)
+	for n, body := range []string{
+		`{"resourceType":"Claim","id":"c1","status":"active"}`,
+		`{"resourceType":"AppointmentResponse","id":"r1","appointment":{"reference":"Appointment/a1"},"participantStatus":"declined"}`,
+	} {
+		typ, id := "Claim", "c1"
+		if n > 0 {
+			typ, id = "AppointmentResponse", "r1"
+		}
+		c, err := records.FromFHIR(records.FHIRRequest{
+			Method: "PUT", Type: typ, ID: id, Body: []byte(body), Received: time.Unix(int64(n), 0),
+			Origin: records.Origin{Source: "portal", SHA256: fmt.Sprintf("%064d", n), Journal: uint64(n)},
+		})
+		require.NoError(t, err)
+		w.flags = nil
+		require.Empty(t, w.fold(c))
+		require.Equal(t, []string{"no-record"}, w.flags)
+		held, _, err := records.LookupResource(w.state, typ, id)
+		require.NoError(t, err)
+		require.JSONEq(t, body, string(held))
+	}
+	w.flags = nil
+	w.fold(change(5, "a", 5, 1, patientItem(1)))
+	require.Empty(t, w.flags)
+}
+
 // The schema finds what it does not declare, and what records do not have.
 func TestSchemaFinds(t *testing.T) {
 	w := newWorld(t)
