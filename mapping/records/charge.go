@@ -140,21 +140,32 @@ func (f *fold) reversals() error {
 			return err
 		}
 	}
-	for i := 0; i < len(f.pending); i++ { // reverse pends more
-		p := f.pending[i]
-		if p.s.kind != Charge || p.v.event != "" || p.s.partner() != nil {
-			continue
-		}
-		switch transactionOf(p.s.resource) {
-		case "CD":
-			if err := f.reverse(p, "CG"); err != nil {
-				return err
+	for _, credits := range [...]bool{true, false} { // of one message a credit looks first
+		for i := 0; i < len(f.pending); i++ { // reverse pends more
+			p := f.pending[i]
+			if p.s.kind != Charge || p.v.event != "" || (transactionOf(p.s.resource) == "CD") != credits {
+				continue
 			}
-		case "CG", "":
-			if err := f.reverse(p, "CD"); err != nil {
+			if err := f.reversal(p); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// reversal brings one charge or credit together with its other side.
+func (f *fold) reversal(p *pending) error {
+	if p.s.partner() != nil {
+		if err := f.recount(p.s); err != nil {
+			return err
+		}
+	}
+	switch kind := transactionOf(p.s.resource); {
+	case kind == "CD" && p.s.partner() == nil:
+		return f.reverse(p, "CG")
+	case transacts(p.s, "CG") && p.s.label() != "aborted":
+		return f.reverse(p, "CD")
 	}
 	return nil
 }
@@ -198,8 +209,9 @@ func (s *state) partner() *Key {
 	return cmp.Or(s.ties.Reverses, s.ties.ReversedBy)
 }
 
-// reverse looks for the other side of a charge or credit: one that both name,
-// of the same amount before one of another, else one that is like it.
+// reverse looks for the other side of a charge or credit: what both name, one of the
+// same amount before one of another, else one that is like it. A credit takes one
+// charge back; a charge has all credits that name it.
 func (f *fold) reverse(p *pending, other string) error {
 	for _, mark := range prints(p.s) {
 		members, err := f.alike(mark)
@@ -207,24 +219,32 @@ func (f *fold) reverse(p *pending, other string) error {
 			return err
 		}
 		if !mark.strong {
-			if f.pair(p, members); p.s.partner() != nil {
+			if p.s.partner() == nil {
+				f.pair(p, members)
+			}
+			if p.s.partner() != nil {
 				return nil
 			}
 			continue
 		}
-		var found *state
-		for _, s := range members {
-			if s.partner() == nil && transacts(s, other) && p.s.names(s) && (found == nil || amountOf(found.resource) != amountOf(p.s.resource) && amountOf(s.resource) == amountOf(p.s.resource)) {
-				found = s
+		found := p.others(members, other)
+		if other == "CG" {
+			found = found[:min(len(found), 1)]
+		}
+		for _, s := range found {
+			charge, credit := s, p.s
+			if other == "CD" {
+				charge, credit = p.s, s
+			}
+			if charge.label() == "aborted" {
+				break
+			}
+			f.partners(credit, charge)
+			if err := f.tieCredits(charge, append(charge.ties.credits(), credit.key)); err != nil {
+				return err
 			}
 		}
-		if found != nil {
-			charge, credit := found, p.s
-			if other == "CD" {
-				charge, credit = p.s, found
-			}
-			f.partners(charge, credit)
-			f.partners(credit, charge)
+		if len(found) > 0 {
 			return nil
 		}
 	}
@@ -232,6 +252,101 @@ func (f *fold) reverse(p *pending, other string) error {
 		p.v.warnings = append(p.v.warnings, "reversal-without-charge")
 	}
 	return nil
+}
+
+// others are the charges that a credit names, or the credits that name a charge: those
+// of its amount first.
+func (p *pending) others(members []*state, other string) []*state {
+	amount := amountOf(p.s.resource)
+	var same, rest []*state
+	for _, s := range members {
+		charge, credit := s, p.s
+		if other == "CD" {
+			charge, credit = p.s, s
+		}
+		switch {
+		case !transacts(s, other) || !p.s.names(s) || credit.partner() != nil || charge.label() == "aborted":
+		case amountOf(s.resource) == amount:
+			same = append(same, s)
+		case !charge.after(credit):
+			rest = append(rest, s)
+		}
+	}
+	return append(same, rest...)
+}
+
+// after says whether a charge was posted after a credit of the same sender.
+func (s *state) after(credit *state) bool {
+	for i := range credit.stamps {
+		if from := s.heard(credit.stamps[i].name); from != nil {
+			return from.first() > credit.stamps[i].first()
+		}
+	}
+	return false
+}
+
+// recount works out again whether the credits of a charge come to its amount: one of
+// them, or the charge, was put right.
+func (f *fold) recount(s *state) error {
+	charge := s
+	if s.ties.Reverses != nil {
+		var err error
+		if charge, err = f.load(Charge, s.ties.Reverses.String()); err != nil || charge == nil {
+			return err
+		}
+	}
+	return f.tieCredits(charge, charge.ties.credits())
+}
+
+// tieCredits writes on a charge what its credits are, and whether they come to less
+// or more than it.
+func (f *fold) tieCredits(charge *state, credits []Key) error {
+	slices.SortFunc(credits, func(a, b Key) int { return strings.Compare(a.String(), b.String()) })
+	sum, amount := new(big.Rat), amountOf(charge.resource)
+	known := true
+	for _, key := range credits {
+		credit, err := f.peek(Charge, key.String())
+		if err != nil {
+			return err
+		}
+		if credit == nil {
+			continue
+		}
+		one, ok := new(big.Rat).SetString(amountOf(credit.resource))
+		if known = known && ok; ok {
+			sum.Add(sum, one)
+		}
+	}
+	partly := known && sum.RatString() != amount || !known && (amount != "" || len(credits) > 1)
+	if slices.Equal(charge.ties.credits(), credits) && (charge.ties == nil || charge.ties.Partly == partly) {
+		f.unchanged(charge)
+		return nil
+	}
+	f.tie(charge, partly, func(next *ties) {
+		next.ReversedBy, next.More, next.Partly = nil, nil, false
+		if len(credits) > 0 {
+			next.ReversedBy, next.More, next.Partly = new(credits[0]), slices.Clone(credits[1:]), partly
+		}
+	})
+	return nil
+}
+
+// tie changes the ties of a charge or credit, and pends its version.
+func (f *fold) tie(s *state, partly bool, set func(*ties)) {
+	delete(f.states, string(recordKey(Charge, s.key.String()))) // it is going to change
+	v := version{it: &Item{Kind: Charge, Key: s.key}, before: s.shown(), previous: s.label(), told: true}
+	if partly {
+		v.warnings = []string{"reversal-of-another-amount"}
+	}
+	next := ties{}
+	if s.ties != nil {
+		next = *s.ties
+	}
+	set(&next)
+	if s.ties = &next; next.empty() {
+		s.ties = nil
+	}
+	f.pend(s, v)
 }
 
 // transacts says whether a charge is of a kind; one of no kind is a charge.
@@ -367,26 +482,15 @@ func (f *fold) partners(s, other *state) {
 	if other == nil && to == nil || other != nil && to != nil && to.String() == other.key.String() {
 		return
 	}
-	delete(f.states, string(recordKey(Charge, s.key.String()))) // it is going to change
-	v := version{it: &Item{Kind: Charge, Key: s.key}, before: s.shown(), previous: s.label(), told: true}
-	next := ties{}
-	if s.ties != nil {
-		next = *s.ties
-	}
-	next.Reverses, next.ReversedBy, next.Partly = nil, nil, false
-	if other != nil {
-		partly := amountOf(s.resource) != amountOf(other.resource)
-		if partly {
-			v.warnings = []string{"reversal-of-another-amount"}
-		}
-		if transactionOf(s.resource) == "CD" {
+	partly := other != nil && amountOf(s.resource) != amountOf(other.resource)
+	f.tie(s, partly, func(next *ties) {
+		next.Reverses, next.ReversedBy, next.More, next.Partly = nil, nil, nil, false
+		switch {
+		case other == nil:
+		case transactionOf(s.resource) == "CD":
 			next.Reverses = new(other.key)
-		} else {
+		default:
 			next.ReversedBy, next.Partly = new(other.key), partly
 		}
-	}
-	if s.ties = &next; next.empty() {
-		s.ties = nil
-	}
-	f.pend(s, v)
+	})
 }

@@ -333,6 +333,8 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 		if s.ties != nil {
 			w.key("reverses", s.ties.Reverses)
 			w.key("reversed_by", s.ties.ReversedBy)
+			credits := s.ties.credits()
+			w.list("credits", len(credits), func(i int) { w.key("", &credits[i]) })
 		}
 		w.raw("resource", text)
 		w.list("related", len(related.texts), func(i int) { w.dst = append(w.dst, related.texts[i]...) })

@@ -29,7 +29,8 @@ type Record struct {
 	Account        *Key              `json:"account,omitempty"`
 	Merge          *RecordMerge      `json:"merge,omitempty"`
 	Reverses       *Key              `json:"reverses,omitempty"`    // the charge that this one takes back (FT1-6 CD)
-	ReversedBy     *Key              `json:"reversed_by,omitempty"` // the credit that takes this charge back
+	ReversedBy     *Key              `json:"reversed_by,omitempty"` // the credit that takes this charge back, the first of several
+	Credits        []Key             `json:"credits,omitempty"`     // all credits of this charge
 	Resource       json.RawMessage   `json:"resource,omitempty"`
 	Related        []json.RawMessage `json:"related,omitempty"`
 	Changed        []RecordChange    `json:"changed,omitempty"`

@@ -17,7 +17,8 @@ type ties struct {
 	Also       []tie  `json:"also,omitempty"`     // linked patients (A24)
 	Reverses   *Key   `json:"reverses,omitempty"`
 	ReversedBy *Key   `json:"reversedBy,omitempty"`
-	Partly     bool   `json:"partly,omitempty"` // the reversal is of another amount
+	More       []Key  `json:"more,omitempty"`   // credits of the charge beside the first
+	Partly     bool   `json:"partly,omitempty"` // the credits are of another amount
 	Leads      []lead `json:"leads,omitempty"`  // where references go instead: what they name was merged or moved
 
 	Parts []partOp `json:"parts,omitempty"` // services and resources that messages spoke of one by one
@@ -34,6 +35,14 @@ func (t *ties) leads() string {
 		return ""
 	}
 	return fmt.Sprint(t.Leads)
+}
+
+// credits are all of a charge.
+func (t *ties) credits() []Key {
+	if t == nil || t.ReversedBy == nil {
+		return nil
+	}
+	return append([]Key{*t.ReversedBy}, t.More...)
 }
 
 // empty says whether nothing is tied.
