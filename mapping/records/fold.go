@@ -138,13 +138,16 @@ type fold struct {
 	c       *Change
 	out     *Effects
 	written map[string][]byte
-	nodes   map[string]*resource // the message's resources by "Type/id"
-	related []*resource          // those of them that are no records, and are held
-	states  map[string]*state    // as last written or found unchanged
-	pending []*pending           // what the message makes of records, in its order
-	changes map[string]*pending  // the same by the record's key under the View
-	moves   []move               // whose records go to another patient
-	retired bool                 // the message names a patient who was merged
+	nodes   map[string]*resource   // the message's resources by "Type/id"
+	related []*resource            // those of them that are no records, and are held
+	states  map[string]*state      // as last written or found unchanged
+	pending []*pending             // what the message makes of records, in its order
+	changes map[string]*pending    // the same by the record's key under the View
+	moves   []move                 // whose records go to another patient
+	retired bool                   // the message names a patient who was merged
+	credits []*Item                // what the message takes back
+	claimed map[string]bool        // the charges that lines of the message speak of
+	same    map[string][][2]string // what else accounts and patients are called
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {
@@ -251,6 +254,9 @@ func (f *fold) change() error {
 		return err
 	}
 	if err := f.renumber(); err != nil {
+		return err
+	}
+	if err := f.postings(); err != nil {
 		return err
 	}
 	f.spare.resources = slices.Grow(f.spare.resources, len(c.Related)+len(c.Items))
@@ -428,14 +434,14 @@ func (f *fold) item(it *Item) error {
 	if err := f.number(it, s, born); err != nil {
 		return err
 	}
-	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label()}
+	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label(), warnings: it.warnings}
 	codes := prepare(it)
 	if err := f.apart(it, s); err != nil {
 		return err
 	}
 	v.told = asks(it) && !v.late && s.news(f.c.Stamp)
 	if it.Action == Delta || it.Action == Removal {
-		v.warnings = s.delta(it, f.c.Stamp, codes)
+		v.warnings = append(v.warnings, s.delta(it, f.c.Stamp, codes)...)
 		v.told = v.told || len(v.warnings) > 0
 	} else {
 		s.whole(it, f.c.Stamp)

@@ -62,6 +62,9 @@ type Key struct {
 	// Number is the thing's number where the ID is longer, because other things of
 	// the message have it too; "" where it is the ID.
 	Number string `json:"-"`
+	// Line is what tells a line of a bill from others of its number, whether or not
+	// the message has any: "#", its service, "#" and the rest.
+	Line string `json:"-"`
 }
 
 // Zero says whether there is no key.
@@ -153,7 +156,8 @@ type Item struct {
 	Defaulted []string // elements that the tables filled in for want of a value
 	byID      bool     // FHIR intake: the resource's id is its client's
 	owner     string   // the patient that the message names, merged or not
-	of        *Item    // as the message has it, where it names one that was merged
+	warnings  []string
+	of        *Item // as the message has it, where it names one that was merged
 }
 
 // An Edge joins two patients, accounts or visits: merge retires one in favour of

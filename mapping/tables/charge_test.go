@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/liaison-health/liaison/mapping/records"
 )
@@ -108,6 +110,181 @@ func line(text string, more ...map[int]string) string {
 	return segment("FT1", fields)
 }
 
+// A bill is one message: its minute and lines.
+type bill struct {
+	minute int
+	lines  []string
+}
+
+func at(minute int, lines ...string) bill { return bill{minute, lines} }
+
+// A posting after the credit of one with the same number, or in one message with
+// it, is billable and of its own; what was posted before stays taken back, however
+// often it is sent again.
+func TestRepost(t *testing.T) {
+	posted, credit, again := line("CG T3 99213 150"), line("CD T3 99213 -150"), line("CG T3 99213 175")
+	other, unsigned := line("CG T3 99214 175"), line("CD T3 99213 150")
+	later := line("CG T3 99213 150", map[int]string{5: "20260309"})
+	whole := []string{"CG 150 aborted", "CD -150 billable", "CG 175 billable"}
+	for name, c := range map[string]struct {
+		sent []bill
+		want []string
+		net  string
+	}{
+		"in one message with the credit":   {[]bill{at(1, posted), at(2, credit, again)}, whole, "175.00"},
+		"before the credit in its message": {[]bill{at(1, posted), at(2, again, credit)}, []string{"CG 150 aborted", "CG 175 billable", "CD -150 billable"}, "175.00"},
+		"another code, before the credit":  {[]bill{at(1, posted), at(2, other, credit)}, []string{"CG 150 aborted", "CG 175 billable", "CD -150 billable"}, "175.00"},
+		"another code":                     {[]bill{at(1, posted), at(2, credit, other)}, whole, "175.00"},
+		"a message later":                  {[]bill{at(1, posted), at(2, credit), at(3, again)}, whole, "175.00"},
+		"the same amount, posted anew":     {[]bill{at(1, posted), at(2, credit), at(3, later)}, []string{"CG 150 aborted", "CD -150 billable", "CG 150 billable"}, "150.00"},
+		"a credit without a sign":          {[]bill{at(1, posted), at(2, unsigned), at(3, again)}, []string{"CG 150 aborted", "CD 150 billable", "CG 175 billable"}, "175.00"},
+		"the first sent again, late":       {[]bill{at(1, posted), at(2, credit), at(3, again), at(1, posted)}, whole, "175.00"},
+		"the first sent again, newer":      {[]bill{at(1, posted), at(2, credit), at(3, again), at(4, posted)}, whole, "175.00"},
+		"all sent again":                   {[]bill{at(1, posted), at(2, credit, again), at(1, posted), at(2, credit, again), at(2, again, credit)}, whole, "175.00"},
+		"the credit and the first late":    {[]bill{at(3, again), at(2, credit), at(1, posted)}, []string{"CG 175 billable", "CD -150 billable", "CG 150 aborted"}, "175.00"},
+		"the first last":                   {[]bill{at(2, credit), at(3, again), at(1, posted)}, []string{"CD -150 billable", "CG 175 billable", "CG 150 aborted"}, "175.00"},
+		"the credit first":                 {[]bill{at(2, credit), at(1, posted), at(3, again)}, []string{"CD -150 billable", "CG 150 aborted", "CG 175 billable"}, "175.00"},
+		"the repost is corrected":          {[]bill{at(1, posted), at(2, credit), at(3, again), at(4, line("CG T3 99213 180"))}, []string{"CG 150 aborted", "CD -150 billable", "CG 180 billable"}, "180.00"},
+		"both taken back":                  {[]bill{at(1, posted), at(2, credit), at(3, again), at(4, line("CD T3 99213 -175"))}, []string{"CG 150 aborted", "CD -150 billable", "CG 175 aborted", "CD -175 billable"}, "0.00"},
+		"posted a third time":              {[]bill{at(1, posted), at(2, credit, again), at(4, line("CD T3 99213 -175"), line("CG T3 99213 180")), at(2, credit, again)}, []string{"CG 150 aborted", "CD -150 billable", "CG 175 aborted", "CD -175 billable", "CG 180 billable"}, "180.00"},
+		"a credit of another day":          {[]bill{at(1, posted), at(2, line("CD T3 99213 -150", map[int]string{4: "20260308"}), again)}, whole, "175.00"},
+		"a credit of its own number":       {[]bill{at(1, posted), at(2, line("CD T4 99213 -150", map[int]string{31: "T3"}), again)}, whole, "175.00"},
+		"part of it, and a correction":     {[]bill{at(1, posted), at(2, line("CD T3 99213 -30"), line("CG T3 99213 160"))}, []string{"CG 160 billable", "CD -30 billable"}, "130.00"},
+		"all in one message":               {[]bill{at(1, posted, credit, again)}, []string{"CG 150 aborted", "CD -150 billable", "CG 175 billable"}, "175.00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			for _, b := range c.sent {
+				l.post(append([]string{header("DFT^P03", b.minute), billed("100", "AC1")}, b.lines...)...)
+			}
+			require.Equal(t, c.want, l.books())
+			require.Equal(t, c.net, l.balance())
+			for _, r := range l.newest {
+				if kind, _ := amount(t, r); kind == "CG" && r.Version == 1 {
+					require.Equal(t, "charge.posted", r.EventType)
+				}
+			}
+		})
+	}
+}
+
+// Whichever messages are sent again, and whenever: each posting and each credit counts
+// once.
+func TestResentBills(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newLedger(t)
+		var sent []bill
+		want, open := 0, 0
+		for i := range rapid.IntRange(1, 6).Draw(rt, "messages") {
+			var lines []string
+			what := rapid.SampledFrom([]string{"post", "credit", "both"}).Draw(rt, "what")
+			if open > 0 && what != "post" {
+				lines = append(lines, line(fmt.Sprint("CD T3 99213 -", open)))
+				want, open = want-open, 0
+			}
+			if what != "credit" {
+				lines = append(lines, line(fmt.Sprint("CG T3 99213 ", 100+i)))
+				want, open = want-open+100+i, 100+i
+			}
+			if len(lines) > 0 {
+				sent = append(sent, at(i, lines...))
+			}
+		}
+		for i := range sent {
+			again := rapid.SliceOfN(rapid.IntRange(0, i), 0, 3).Draw(rt, "again")
+			for _, k := range append([]int{i}, again...) {
+				l.post(append([]string{header("DFT^P03", sent[k].minute), billed("100", "AC1")}, sent[k].lines...)...)
+			}
+			l.post(append([]string{header("DFT^P03", sent[i].minute), billed("100", "AC1")}, sent[i].lines...)...)
+		}
+		require.Equal(rt, fmt.Sprintf("%d.00", want), l.balance(), "%v", sent)
+	})
+}
+
+// A charge is one record, whichever of its account's and patient's numbers a message
+// names; two accounts' or patients' charges of one number are two.
+func TestChargeOfMerged(t *testing.T) {
+	posted, corrected := line("CG T1 99213 150"), line("CG T1 99213 175")
+	dft := func(minute int, patient, account, line string) []string {
+		return []string{header("DFT^P03", minute), billed(patient, account), line}
+	}
+	const first, next = "AC306^^^ALDER^AN", "AC306N^^^ALDER^AN"
+	accounts := []string{header("ADT^A41", 1), billed("100", next), "MRG|100^^^ALDER^MR||" + first}
+	patients := []string{header("ADT^A40", 1), billed("200", ""), "MRG|100^^^ALDER^MR"}
+	for name, c := range map[string]struct {
+		sent [][]string
+		want []string
+	}{
+		"the survivor's account":      {[][]string{dft(0, "100", first, posted), accounts, dft(2, "100", next, corrected)}, []string{"CG 175 billable"}},
+		"the retired account":         {[][]string{dft(0, "100", first, posted), accounts, dft(2, "100", first, corrected)}, []string{"CG 175 billable"}},
+		"posted for the survivor's":   {[][]string{dft(0, "100", next, posted), accounts, dft(2, "100", first, corrected)}, []string{"CG 175 billable"}},
+		"the survivor":                {[][]string{dft(0, "100", "", posted), patients, dft(2, "200", "", corrected)}, []string{"CG 175 billable"}},
+		"the retired patient":         {[][]string{dft(0, "200", "", posted), patients, dft(2, "100", "", corrected)}, []string{"CG 175 billable"}},
+		"an account that comes later": {[][]string{dft(0, "100", "", posted), dft(2, "100", first, corrected)}, []string{"CG 175 billable"}},
+		"no account later":            {[][]string{dft(0, "100", first, posted), dft(2, "100", "", corrected)}, []string{"CG 175 billable"}},
+		"two accounts":                {[][]string{dft(0, "100", first, posted), dft(2, "100", next, corrected)}, []string{"CG 150 billable", "CG 175 billable"}},
+		"two patients":                {[][]string{dft(0, "100", "", posted), dft(2, "200", "", corrected)}, []string{"CG 150 billable", "CG 175 billable"}},
+		"two accounts that are merged": {[][]string{
+			dft(0, "100", first, posted), dft(0, "100", next, corrected), accounts, dft(2, "100", next, line("CG T1 99213 180")), dft(3, "100", first, line("CG T1 99213 160")),
+		}, []string{"CG 160 billable", "CG 180 billable"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			for _, segments := range c.sent {
+				l.post(segments...)
+			}
+			require.Equal(t, c.want, l.books())
+		})
+	}
+}
+
+// Lines that share a number are charges of their own where they say something else:
+// no money is lost, and none is counted twice.
+func TestLinesOfOneNumber(t *testing.T) {
+	set := func(n string) map[int]string { return map[int]string{1: n} }
+	small, large := line("CG T5 J1100 25.00"), line("CG T5 J1100 40.00", set("2"))
+	visit, blood := line("CG T5 99213 150"), line("CG T5 85025 40")
+	for name, c := range map[string]struct {
+		sent []bill
+		want []string // in any order
+		warn bool
+	}{
+		"two amounts":                                    {[]bill{at(1, small, large)}, []string{"CG 25 billable", "CG 40 billable"}, true},
+		"two amounts, sent again":                        {[]bill{at(1, small, large), at(1, large, small), at(2, large, small)}, []string{"CG 25 billable", "CG 40 billable"}, true},
+		"two amounts, then one alone":                    {[]bill{at(1, small, large), at(2, large), at(3, small)}, []string{"CG 25 billable", "CG 40 billable"}, false},
+		"one alone, then two amounts":                    {[]bill{at(1, large), at(2, small, large)}, []string{"CG 25 billable", "CG 40 billable"}, true},
+		"one of two amounts corrected":                   {[]bill{at(1, small, large), at(2, small, line("CG T5 J1100 45.00"))}, []string{"CG 25 billable", "CG 45 billable"}, true},
+		"a line twice":                                   {[]bill{at(1, small, small)}, []string{"CG 25 billable"}, true},
+		"a line twice, numbered":                         {[]bill{at(1, large, with2(large))}, []string{"CG 40 billable"}, true},
+		"two services, one corrected":                    {[]bill{at(1, visit, blood), at(2, line("CG T5 99213 160"))}, []string{"CG 160 billable", "CG 40 billable"}, false},
+		"two services, the other":                        {[]bill{at(1, visit, blood), at(2, line("CG T5 85025 45"))}, []string{"CG 150 billable", "CG 45 billable"}, false},
+		"one service, then both":                         {[]bill{at(1, visit), at(2, blood, visit), at(3, line("CG T5 99213 160"))}, []string{"CG 160 billable", "CG 40 billable"}, false},
+		"one service, then the other":                    {[]bill{at(1, blood), at(2, blood, visit), at(3, line("CG T5 99213 160"))}, []string{"CG 160 billable", "CG 40 billable"}, false},
+		"a payment of two charges":                       {[]bill{at(1, line("PY T5 PAY -100", map[int]string{31: "T210"}), line("PY T5 PAY -50", map[int]string{31: "T212"}))}, []string{"PY -100 not-billable", "PY -50 not-billable"}, true},
+		"two doses of a day":                             {[]bill{at(1, line("CG T5 J1100 25", map[int]string{4: "20260305080000"}), line("CG T5 J1100 25", map[int]string{4: "20260305200000"}))}, []string{"CG 25 billable", "CG 25 billable"}, true},
+		"a modifier":                                     {[]bill{at(1, visit, line("CG T5 99213 150", map[int]string{26: "25"}))}, []string{"CG 150 billable", "CG 150 billable"}, true},
+		"the time of day, then the day":                  {[]bill{at(1, line("CG T5 99213 150", map[int]string{4: "20260305083000"})), at(2, visit)}, []string{"CG 150 billable"}, false},
+		"an amount that comes back as a line of its own": {[]bill{at(1, small, visit), at(2, small, large), at(3, line("CG T5 J1100 45.00"), small)}, []string{"CG 150 billable", "CG 25 billable", "CG 45 billable"}, false},
+		"a code that is put right":                       {[]bill{at(1, visit), at(2, line("CG T5 99214 170"))}, []string{"CG 170 billable"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			for i, b := range c.sent {
+				made := l.post(append([]string{header("DFT^P03", b.minute), billed("100", "AC1")}, b.lines...)...)
+				if i == 0 && c.warn && len(c.sent) == 1 {
+					require.Contains(t, strings.Join(made[0].Quality.Warnings, " "), "repeated-number")
+				}
+			}
+			got := l.books()
+			slices.Sort(got)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+// with2 is the line of set id 2 under set id 3.
+func with2(line string) string { return strings.Replace(line, "FT1|2|", "FT1|3|", 1) }
+
 // Every credit names the charge that it takes back, and the charge every credit; it
 // is taken back once they come to its amount.
 func TestPartialCredits(t *testing.T) {
@@ -146,4 +323,16 @@ func TestCreditWithoutCharge(t *testing.T) {
 	l := newLedger(t)
 	l.post(header("DFT^P03", 1), billed("100", "AC1"), line("CD T50 99213 80"), line("PY T60 PAY -20"), line("CG T61 99214 100"))
 	require.Equal(t, "20.00", l.balance())
+}
+
+// A charge whose number stands on another day too says so: the date may have been
+// put right.
+func TestNumberOfAnotherDay(t *testing.T) {
+	l := newLedger(t)
+	l.post(header("DFT^P03", 1), billed("100", "AC1"), line("CG T7 99213 150"))
+	made := l.post(header("DFT^P03", 2), billed("100", "AC1"), line("CG T7 99213 150", map[int]string{4: "20260306"}))
+	require.Len(t, made, 1)
+	require.Contains(t, made[0].Quality.Warnings, "number-of-another-day")
+	made = l.post(header("DFT^P03", 3), billed("100", "AC1"), line("CG T7 99213 150", map[int]string{4: "20260306"}))
+	require.Empty(t, made)
 }

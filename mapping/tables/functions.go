@@ -63,7 +63,7 @@ func functions() map[string]function {
 		"join": {args: -1}, "nth": {args: -1}, "variant": {args: -1},
 		"position": {}, "received": {},
 		"system": {args: -1, needed: 1}, // of one argument; of three each may stand alone
-		"base64": {1, 1}, "comparator": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
+		"base64": {1, 1}, "comparator": {1, 1}, "day": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
 		"series": {args: 1}, "contenttype": {args: 2}, "data": {args: 2},
 		"minutes": {2, 1}, "offset": {2, 1}, "uri": {2, 1},
 		"after": {3, 2}, "before": {3, 2}, "end": {3, 2},
@@ -149,6 +149,9 @@ func convert(f *frame, t *term) string {
 			}
 			return -1
 		}, leaf(0))
+	case "day": // of a time (HL7 v2.5.1 §2.A.22)
+		text := leaf(0)
+		return text[:min(len(text), len("YYYYMMDD"))]
 	case "codesystem":
 		system := codingSystem(leaf(0), r.systems())
 		if len(t.args) > 1 {
@@ -400,25 +403,42 @@ func (r *run) countAll(name string, args []expr) []int32 {
 	return out
 }
 
-// variant tells segments of one number apart by what they say (the first
-// argument): "" where all with the same values of the other arguments say the
-// same, and for the least of what they say, so that the order they come in does
-// not count.
+// variant tells lines of one number apart, whatever order they come in: "" where all
+// with the same values of the further arguments name one service (the first argument),
+// else "#" and the service; and where lines of one service differ in the second
+// argument, "#" and that too. Lines that say the same are one.
 func (r *run) variant(f *frame, args []expr) string {
-	if len(args) < 2 {
+	if len(args) < 3 {
 		return ""
 	}
-	mine := args[0].text(f)
-	all := r.alike(f.segment.Name(), args)[string(valuesOf(f, args[1:]))]
-	if !all.differ {
+	all := r.alike(f.segment.Name(), args)
+	number := string(valuesOf(f, args[2:]))
+	service := marked(args[0].text(f))
+	rest := marked(args[1].text(f))
+	place := hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}
+	if all[number+service+rest].count > 1 {
+		r.warnOnce("repeated-number", place, "a line that says the same as another of its number: counted once")
+	}
+	switch {
+	case all[number+service].differ:
+		service += rest
+	case !all[number].differ:
 		return ""
 	}
-	r.warnOnce("repeated-number", hl7v2.Place{Segment: f.segment.Name(), Occurrence: f.segment.Occurrence()}, "another one of this number says something else: told apart by what they say")
-	if mine == all.least {
-		return ""
-	}
-	return "#" + mine
+	r.warnOnce("repeated-number", place, "another one of this number says something else: told apart by what they say")
+	return service
 }
+
+// line is what variant gives of a line that differs in both.
+func (r *run) line(f *frame, args []expr) string {
+	if len(args) < 3 {
+		return ""
+	}
+	return marked(args[0].text(f)) + marked(args[1].text(f))
+}
+
+// marked is a text behind the mark that it does not hold.
+func marked(text string) string { return "#" + strings.ReplaceAll(text, "#", "%23") }
 
 // A variants is what the segments of a name say, by the values that they are alike
 // in: they are read at once, so that a message of many costs no more for each.
@@ -430,9 +450,20 @@ type variants struct {
 
 type sayings struct {
 	least  string
+	count  int
 	differ bool
 }
 
+// with counts one more that says something.
+func (s sayings) with(says string) sayings {
+	if s.count == 0 {
+		s.least = says
+	}
+	return sayings{least: s.least, count: s.count + 1, differ: s.differ || says != s.least}
+}
+
+// alike gives what the segments of a name say: of each number the services, of each
+// service the rest, and how often each line is there.
 func (r *run) alike(name string, args []expr) map[string]sayings {
 	for i := range r.variants {
 		if v := &r.variants[i]; v.of == &args[0] && v.name == name {
@@ -447,13 +478,10 @@ func (r *run) alike(name string, args []expr) map[string]sayings {
 			continue
 		}
 		f := frame{run: r, segment: s, group: r.groups[k]}
-		key, says := string(valuesOf(&f, args[1:])), args[0].text(&f)
-		if have, ok := said[key]; ok {
-			says, have.differ = min(says, have.least), have.differ || says != have.least
-			said[key] = sayings{least: says, differ: have.differ}
-		} else {
-			said[key] = sayings{least: says}
-		}
+		number, service, rest := string(valuesOf(&f, args[2:])), marked(args[0].text(&f)), marked(args[1].text(&f))
+		said[number] = said[number].with(service)
+		said[number+service] = said[number+service].with(rest)
+		said[number+service+rest] = said[number+service+rest].with("")
 	}
 	r.used = r.used[:used]
 	r.variants = append(r.variants, variants{of: &args[0], name: name, said: said})
@@ -464,7 +492,12 @@ func (r *run) alike(name string, args []expr) map[string]sayings {
 func valuesOf(f *frame, args []expr) []byte {
 	var values []byte
 	for i := range args {
-		values = append(append(values, args[i].value(f).Raw()...), '\r')
+		if a := &args[i]; len(a.terms) == 1 && a.terms[0].kind == termRef {
+			values = append(values, a.value(f).Raw()...)
+		} else {
+			values = append(values, a.text(f)...)
+		}
+		values = append(values, '\r')
 	}
 	return values
 }
@@ -503,8 +536,7 @@ func (r *run) several(args []expr) map[string]sayings {
 		if code == "" || number == "" {
 			continue
 		}
-		have, ok := said[number]
-		said[number] = sayings{least: code, differ: have.differ || ok && have.least != code}
+		said[number] = said[number].with(code)
 	}
 	r.used = r.used[:used]
 	r.variants = append(r.variants, variants{of: &args[0], name: name, said: said})

@@ -136,8 +136,17 @@ func (k *keyRule) value(f *frame) records.Key {
 		id = append(id, s...)
 	}
 	r.scratch = id
-	return records.Key{ID: string(id)}
+	key := records.Key{ID: string(id)}
+	if t := k.parts[len(k.parts)-1].last(); t.kind == termCall && t.text == "variant" {
+		key.Line = r.line(f, t.args)
+		if end := r.variant(f, t.args); end != "" {
+			key.Number = strings.TrimSuffix(key.ID, end)
+		}
+	}
+	return key
 }
+
+func (e *expr) last() *term { return &e.terms[len(e.terms)-1] }
 
 // pick chooses the repetition of a CX by its type (CX.5), in the order of the
 // rule, else the first that has an id.
