@@ -471,7 +471,7 @@ func (f *fold) chargeOf(it *Item, chain []*state) (*state, error) {
 		}
 	}
 	for i, s := range chain {
-		ended, err := f.takenBack(s)
+		ended, err := f.credited(s)
 		if err == nil && !ended && i == len(chain)-1 {
 			if ended = f.endsNow(s); !ended {
 				ended, err = f.endedBetween(s)
@@ -484,8 +484,8 @@ func (f *fold) chargeOf(it *Item, chain []*state) (*state, error) {
 	return nil, nil
 }
 
-// takenBack says whether a charge had been taken back when the message was sent.
-func (f *fold) takenBack(s *state) (bool, error) {
+// credited says whether a charge had been taken back when the message was sent.
+func (f *fold) credited(s *state) (bool, error) {
 	if s.ties == nil || s.ties.ReversedBy == nil || s.ties.Partly {
 		return false, nil
 	}

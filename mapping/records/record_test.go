@@ -174,6 +174,16 @@ func TestSchemaFinds(t *testing.T) {
 	}
 }
 
+// Whoever reads the schema or the AsyncAPI document learns how charges are summed.
+func TestBalanceRule(t *testing.T) {
+	for name, write := range map[string]func() ([]byte, error){"schema": records.JSONSchema, "AsyncAPI": records.AsyncAPI} {
+		text, err := write()
+		require.NoError(t, err)
+		require.Contains(t, string(text), "the sum over the newest version of each", name)
+		require.Contains(t, string(text), "all credits of this charge", name)
+	}
+}
+
 // The AsyncAPI document: its version and members (AsyncAPI 3.0.0), every
 // reference leads somewhere, every topic is a channel, and its payload is a
 // schema that takes records.

@@ -24,7 +24,12 @@ func recordSchema() map[string]any {
 	properties, _ := schema["properties"].(map[string]any)
 	properties["spec"] = map[string]any{"const": Spec}
 	kinds := kindNames(func(Kind) bool { return true })
-	properties["kind"] = map[string]any{"enum": kinds}
+	properties["kind"] = map[string]any{"enum": kinds, "description": "charge: " + balanceRule}
+	for name, text := range map[string]string{
+		"reverses": "the charge that this credit takes back", "reversed_by": "the first of credits", "credits": "all credits of this charge; its state is aborted once they come to its amount",
+	} {
+		describing(properties[name], text)
+	}
 	properties["event_type"] = map[string]any{"type": "string", "pattern": "^(" + strings.Join(kinds, "|") + ")\\.[a-z][a-z.-]*$"}
 	properties["transition"] = map[string]any{"enum": []string{"normal", "inferred", "late", "correction", "merge"}}
 	properties["event_id"] = map[string]any{"type": "string", "format": "uuid"}
@@ -64,6 +69,20 @@ func describeChange(schema map[string]any) {
 	}
 }
 
+// balanceRule says how a consumer sums charges.
+const balanceRule = "the balance of an account's charges is the sum over the newest version of each, in whatever state but entered-in-error: " +
+	"resource.priceOverride (else the extension unit-price times quantity) as sent where the extension transaction-type is CG or absent, " +
+	"less that of each CD, a credit, without its sign: senders write credits with and without one. " +
+	"aborted says that credits have taken a charge back; each is a record of its own and carries the minus, so neither is left out. " +
+	"PY, AJ and CO (payments, adjustments, co-payments: not-billable) are no charges; their amounts have the sign that was sent"
+
+// describing adds a description to what describe made.
+func describing(property any, text string) {
+	if p, ok := property.(map[string]any); ok {
+		p["description"] = text
+	}
+}
+
 func kindNames(which func(Kind) bool) []string {
 	var kinds []string
 	for k := range Kinds() {
@@ -81,8 +100,12 @@ func AsyncAPI() ([]byte, error) {
 	for _, topic := range Topics() {
 		name := strings.TrimPrefix(topic, "liaison.")
 		kinds := kindNames(func(k Kind) bool { return k.Topic() == topic })
+		about := "Records of kind " + strings.Join(kinds, ", ") + ". Key: an HMAC of the patient at the record's birth. Delivered at least once: deduplicate by event_id (header ce_id)."
+		if topic == Charge.Topic() {
+			about += " Charges: " + balanceRule + "."
+		}
 		channels[name] = map[string]any{
-			"address": topic, "description": "Records of kind " + strings.Join(kinds, ", ") + ". Key: an HMAC of the patient at the record's birth. Delivered at least once: deduplicate by event_id (header ce_id).",
+			"address": topic, "description": about,
 			"messages": map[string]any{"record": map[string]any{"$ref": "#/components/messages/record"}},
 		}
 		operations["send-"+name] = map[string]any{

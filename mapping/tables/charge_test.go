@@ -69,8 +69,8 @@ func amount(t *testing.T, r *records.Record) (kind string, sum *big.Rat) {
 	return kind, sum
 }
 
-// balance sums the charges (CG) as sent and takes the credits (CD) off, whatever
-// their states and signs.
+// balance sums the charges (CG) as sent and takes the credits (CD) off, whatever their
+// states and signs: the rule that the schema states (records.JSONSchema).
 func (l *ledger) balance() string {
 	l.t.Helper()
 	total := new(big.Rat)
@@ -318,11 +318,32 @@ func TestPartialCredits(t *testing.T) {
 	require.Equal(t, "10.00", l.balance())
 }
 
-// A credit of a charge that nobody has told of counts too.
-func TestCreditWithoutCharge(t *testing.T) {
-	l := newLedger(t)
-	l.post(header("DFT^P03", 1), billed("100", "AC1"), line("CD T50 99213 80"), line("PY T60 PAY -20"), line("CG T61 99214 100"))
-	require.Equal(t, "20.00", l.balance())
+// The balance is right for whole and partial credits, with a sign and without, and for
+// one whose charge nobody has told of.
+func TestBalance(t *testing.T) {
+	of := map[int]string{31: "T1"}
+	for name, c := range map[string]struct {
+		lines []string
+		want  string
+	}{
+		"a charge":                  {[]string{line("CG T1 99213 100")}, "100.00"},
+		"taken back":                {[]string{line("CG T1 99213 100"), line("CD T1 99213 -100")}, "0.00"},
+		"taken back without a sign": {[]string{line("CG T1 99213 100"), line("CD T2 99213 100", of)}, "0.00"},
+		"a part taken back":         {[]string{line("CG T1 99213 100"), line("CD T2 99213 -30", of)}, "70.00"},
+		"in parts":                  {[]string{line("CG T1 99213 100"), line("CD T2 99213 -30", of), line("CD T3 99213 70", of)}, "0.00"},
+		"a credit alone":            {[]string{line("CD T9 99213 80"), line("CG T1 99214 100")}, "20.00"},
+		"a payment":                 {[]string{line("CG T1 99213 100"), line("PY T8 PAY -100")}, "100.00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			together, apart := newLedger(t), newLedger(t)
+			together.post(append([]string{header("DFT^P03", 0), billed("100", "AC1")}, c.lines...)...)
+			for i, text := range c.lines {
+				apart.post(header("DFT^P03", i), billed("100", "AC1"), text)
+			}
+			require.Equal(t, c.want, together.balance())
+			require.Equal(t, c.want, apart.balance())
+		})
+	}
 }
 
 // A charge whose number stands on another day too says so: the date may have been
