@@ -357,3 +357,23 @@ func TestNumberOfAnotherDay(t *testing.T) {
 	made = l.post(header("DFT^P03", 3), billed("100", "AC1"), line("CG T7 99213 150", map[int]string{4: "20260306"}))
 	require.Empty(t, made)
 }
+
+// An amount as people write it counts where it can mean one thing; what cannot be read
+// is kept as it was sent, with a warning.
+func TestAmounts(t *testing.T) {
+	for text, want := range map[string]string{
+		"1,250.00": "1250.00", "12,345,678.90": "12345678.90", "$15.00": "15.00", "100.00-": "-100.00", "-$1,250.50": "-1250.50", "$-3": "-3.00", "-40": "-40.00",
+	} {
+		l := newLedger(t)
+		made := l.post(header("DFT^P03", 0), billed("100", "AC1"), line("CG T1 99213 "+text))
+		require.Equal(t, want, l.balance(), text)
+		require.Equal(t, strings.Contains(text, "$"), strings.Contains(string(made[0].Resource), `"valueString":"`+text+`"`), text)
+	}
+	for _, text := range []string{"1,250", "15,00", "12,50.00", "-5-", "1.250,00", "-", "$", "5 USD", "--5", ",5.00"} {
+		l := newLedger(t)
+		made := l.post(header("DFT^P03", 0), billed("100", "AC1"), line("CG T1 99213 "+strings.ReplaceAll(text, " ", "_")))
+		require.Equal(t, "0.00", l.balance(), text)
+		require.Contains(t, strings.Join(made[0].Quality.Warnings, " "), "number FT1-11", text)
+		require.Contains(t, string(made[0].Resource), strings.ReplaceAll(text, " ", "_"))
+	}
+}

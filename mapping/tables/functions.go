@@ -63,7 +63,7 @@ func functions() map[string]function {
 		"join": {args: -1}, "nth": {args: -1}, "variant": {args: -1},
 		"position": {}, "received": {},
 		"system": {args: -1, needed: 1}, // of one argument; of three each may stand alone
-		"base64": {1, 1}, "comparator": {1, 1}, "day": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
+		"base64": {1, 1}, "comparator": {1, 1}, "day": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "money": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
 		"series": {args: 1}, "contenttype": {args: 2}, "data": {args: 2},
 		"minutes": {2, 1}, "offset": {2, 1}, "uri": {2, 1},
 		"after": {3, 2}, "before": {3, 2}, "end": {3, 2},
@@ -166,6 +166,8 @@ func convert(f *frame, t *term) string {
 	case "magnitude":
 		_, number := compared(leaf(0))
 		return number
+	case "money":
+		return money(leaf(0))
 	case "base64":
 		return base64.StdEncoding.EncodeToString([]byte(t.args[0].text(f)))
 	case "contenttype":
