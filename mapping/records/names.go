@@ -94,18 +94,19 @@ func (k Key) plain() string {
 	return k.String()
 }
 
-// byKeys finds the record that an item's numbers lead to.
+// byKeys finds the record that an item's numbers lead to; the first one decides.
 func (f *fold) byKeys(it *Item) (s *state, err error) {
-	if len(it.Alternate) > 0 || it.Key.Role == "" || it.Key.Number != "" { // the first number decides
-		s, err = f.load(it.Kind, it.Key.String())
-	}
-	if s != nil || err != nil {
-		return s, err
+	if it.Key.Number != "" {
+		if s, err = f.load(it.Kind, it.Key.String()); s != nil || err != nil {
+			return s, err
+		}
 	}
 	_ = it.keys(func(k Key) error {
-		if s == nil && err == nil && k.Role != "" {
+		switch {
+		case s != nil || err != nil:
+		case k.Role != "":
 			s, err = f.byNumber(it, k)
-		} else if s == nil && err == nil {
+		default:
 			s, err = f.load(it.Kind, k.String())
 		}
 		return nil

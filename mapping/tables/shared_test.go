@@ -104,6 +104,11 @@ func TestSharedNumbers(t *testing.T) {
 			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			orm(order("CA", "R7^CPOE", "", "")[:1]),
 		}, []string{"R7#BMP 1 active", "R7#CBC 1 active", "R7#BMP 2 revoked", "R7#CBC 2 revoked"}},
+		"a panel whose results come one by one": {records.Order, []message{
+			orm(append(order("NW", "P1^CPOE", "", "CBC"), order("NW", "P1^CPOE", "", "BMP")...)),
+			oru(order("", "P1^CPOE", "F1^LAB", "CBC")[1:]),
+			oru(order("", "P1^CPOE", "F1^LAB", "BMP")[1:]),
+		}, []string{"P1#CBC 1 active", "P1#BMP 1 active", "P1#CBC 2 active", "P1#BMP 2 active"}},
 		"results without ORC": {records.Order, []message{
 			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			oru(order("", "R7^CPOE", "F1^LAB", "CBC")[1:]),
