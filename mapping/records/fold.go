@@ -401,6 +401,9 @@ func (f *fold) find(it *Item) (*state, error) {
 
 // items folds one item, of each record that it speaks of.
 func (f *fold) items(it *Item) error {
+	if err := f.fulfils(it); err != nil {
+		return err
+	}
 	keys, err := f.meant(it)
 	if err != nil {
 		return err

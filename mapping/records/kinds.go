@@ -227,8 +227,18 @@ func encounterEvent(s *state, v *version) string {
 		return "updated"
 	case v.has("class"):
 		return "class-changed"
-	case v.has("location"):
+	case v.has("location") && bedOf(v.before) != bedOf(s.shown()):
 		return "bed-changed"
+	}
+	return ""
+}
+
+// bedOf is where a patient is.
+func bedOf(n *fhir.Node) string {
+	for _, place := range n.Get("location").Items() {
+		if status := place.Str("status"); status == "active" || status == "" {
+			return place.Str("location.reference")
+		}
 	}
 	return ""
 }

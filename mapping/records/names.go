@@ -159,6 +159,41 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	return nil, nil
 }
 
+// fulfils lets the order of a result be the one that was placed: a panel's parts are
+// reported under its number, and a laboratory has codes of its own. The order keeps
+// its service.
+func (f *fold) fulfils(it *Item) error {
+	if it.Kind != Order || it.Resource == nil || it.Key.Role == "" || !slices.ContainsFunc(f.c.Items, func(o Item) bool { return o.Kind == Result }) {
+		return nil
+	}
+	shared, err := listed[string](f, sharedKey(Order, it.Key.plain()))
+	if err != nil || len(shared) > 1 {
+		return err
+	}
+	s, err := f.load(Order, it.Key.plain())
+	if s == nil || err != nil {
+		return err
+	}
+	for i := range f.c.Items {
+		if o := &f.c.Items[i]; o.Kind != Order || o.Key.plain() != it.Key.plain() {
+			continue
+		} else if codes, err := f.codesOf(o.Resource); err != nil {
+			return err
+		} else if same, err := f.of(s, codes); err != nil || same {
+			return err // it is reported by its own code
+		}
+	}
+	if ordered, err := f.codesOf(s.resource); err != nil || len(ordered) == 0 {
+		return err
+	}
+	if it.Key.Number != "" {
+		it.Key.ID, it.Key.Number = it.Key.Number, ""
+	}
+	it.Resource = it.Resource.Shallow()
+	it.Resource.Delete("code")
+	return nil
+}
+
 // meant are the keys of the orders that an item speaks of by a number alone: one
 // without a service asks for a state (ORC-1 CA, say) of all that have the number. It
 // gives none where the item is about one order, or the kind is another.

@@ -148,6 +148,7 @@ type Item struct {
 	Action    Action
 	Trigger   string   // the trigger event, "S13"
 	State     string   // asked for by the trigger; "" derives it from the resource
+	Otherwise bool     // State counts only where no message has told of one
 	Event     string   // asked for by the trigger; "" derives it
 	Cancels   []string // the trigger events of which this one takes the newest back
 	Resource  *fhir.Node

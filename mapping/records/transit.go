@@ -28,6 +28,9 @@ func (s *state) transit(it *Item, st Stamp) (conflict string) {
 	if asked == "" {
 		return ""
 	}
+	if it.Otherwise {
+		st.Order = weakest + st.Order
+	}
 	from := s.sender(st.Sender)
 	repeated := from.asked(asked) != ""
 	if !s.newer(st, askedState+asked) {
@@ -40,6 +43,7 @@ func (s *state) transit(it *Item, st Stamp) (conflict string) {
 		s.state, s.by = decided, st.Sender
 	case !newest || strings.HasPrefix(st.Order, weakest):
 	case decided == "noshow" && arrived(s.state):
+	case decided == "active" && s.state == "completed" && (s.kind == Order || s.kind == MedicationOrder): // who placed it does not undo its result
 	default:
 		s.state, s.by = decided, st.Sender
 	}

@@ -117,6 +117,9 @@ func (s *sender) amounts() string {
 		if a.trigger == "A10" && (top() == "in-progress" || top() == "onleave") {
 			continue // an inpatient arrives at an examination: he stays one
 		}
+		if moves(a.trigger) && (top() == "finished" || top() == "cancelled") {
+			continue // a transfer that comes late: A13 reopens a stay
+		}
 		left, was, found := a.takes(live)
 		if found {
 			live = left
@@ -131,6 +134,12 @@ func (s *sender) amounts() string {
 		return state
 	}
 	return top()
+}
+
+// moves says whether a trigger event is of a patient who is there: it neither admits
+// nor reopens a stay.
+func moves(trigger string) bool {
+	return slices.Contains([]string{"A02", "A09", "A10", "A21", "A22"}, trigger)
 }
 
 // askings gives what the messages of a sender asked of a visit, in their order,

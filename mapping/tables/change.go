@@ -39,6 +39,7 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 			}
 			if *f = (frame{run: r, segment: e.segment, group: e.group}); row.cond == nil || row.cond(f) {
 				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
+				it.Otherwise = row.otherwise
 				if row.unsaid && !slices.Contains(e.filled, "status") {
 					it.State = ""
 				}

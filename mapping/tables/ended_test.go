@@ -1,6 +1,7 @@
 package tables_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,40 +9,85 @@ import (
 	"github.com/liaison-health/liaison/mapping/records"
 )
 
-// That a record comes to an end is told once: what the same is said again of, with
-// other content, is updated.
-func TestEndedOnce(t *testing.T) {
-	visit := func(reason string) string {
-		return segment("PV1", map[int]string{1: "1", 2: "I", 3: reason, 19: "V1^^^ALDER^VN"})
+// sent is a message of a feed: its type, when, by whom, and the segments behind MSH.
+type sent struct {
+	kind     string
+	minute   int
+	by       string
+	segments []string
+}
+
+// told sends messages and gives, for each record of a kind that they tell of, its
+// number, version, state and event.
+func told(t *testing.T, kind records.Kind, list []sent) []string {
+	t.Helper()
+	f := newFeed(t)
+	var got []string
+	for _, m := range list {
+		msh := header(m.kind, m.minute)
+		if m.by != "" {
+			msh = msh[:len(`MSH|^~\&|`)] + m.by + msh[len(`MSH|^~\&|ADT1`):]
+		}
+		for _, r := range f.send(append([]string{msh}, m.segments...)...) {
+			if r.Kind == kind {
+				got = append(got, fmt.Sprint(r.Key.ID, " ", r.Version, " ", r.State, " ", r.EventType))
+			}
+		}
 	}
-	order := func(minute int, control, note string) []string {
-		return []string{header("OMG^O19", minute), segment("PID", person()), "ORC|" + control + "|O1^ALDER", "OBR|1|O1^ALDER||24331-1^Lipids^LN|||||||||" + note}
+	return got
+}
+
+// What has ended is not brought back by what only tells a number, a change or a
+// transfer, nor by an order that arrives behind its result.
+func TestEndedStaysEnded(t *testing.T) {
+	pid := segment("PID", person())
+	orc := func(control string) []string {
+		return []string{pid, segment("ORC", map[int]string{1: control, 2: "P1^CPOE", 3: "F1^LAB"}), segment("OBR", map[int]string{2: "P1^CPOE", 3: "F1^LAB", 4: "CBC^^L"})}
 	}
-	adt := func(trigger string, minute int, place string) []string {
-		return []string{header("ADT^"+trigger, minute), segment("PID", person()), visit(place)}
-	}
-	document := func(minute int, trigger, note string) []string {
-		return []string{header("MDM^"+trigger, minute), "EVN|" + trigger + "|20260310", segment("PID", person()), visit("4W"), "TXA|1|CN|TX|20260310||||||||D1^ALDER||||" + note + "|LA"}
+	final := []string{pid, segment("OBR", map[int]string{2: "P1^CPOE", 3: "F1^LAB", 4: "CBC^^L", 25: "F"}), segment("OBX", map[int]string{1: "1", 2: "NM", 3: "HB^^L", 5: "12", 11: "F"})}
+	pv1 := func(more map[int]string) []string {
+		fields := map[int]string{2: "I", 3: "4W^1^A", 19: "V1^^^ALDER", 44: "20260310060000"}
+		for k, v := range more {
+			fields[k] = v
+		}
+		return []string{pid, segment("PV1", fields)}
 	}
 	for name, c := range map[string]struct {
-		kind     records.Kind
-		messages [][]string
-		want     []string
+		kind records.Kind
+		list []sent
+		want []string
 	}{
-		"order":        {records.Order, [][]string{order(1, "NW", "a"), order(2, "CA", "a"), order(3, "CA", "b")}, []string{"order.cancelled", "order.updated"}},
-		"discontinued": {records.Order, [][]string{order(1, "NW", "a"), order(2, "DC", "a"), order(3, "DC", "b")}, []string{"order.discontinued", "order.updated"}},
-		"visit":        {records.Encounter, [][]string{adt("A01", 1, "4W"), adt("A11", 2, "4W"), adt("A11", 3, "5W")}, []string{"encounter.cancelled", "encounter.bed-changed"}},
-		"deleted":      {records.Encounter, [][]string{adt("A01", 1, "4W"), adt("A23", 2, "4W"), adt("A23", 3, "5W")}, []string{"encounter.deleted", "encounter.bed-changed"}},
-		"document":     {records.Document, [][]string{document(1, "T02", "a"), document(2, "T11", "a"), document(3, "T11", "b")}, []string{"document.cancelled", "document.updated"}},
+		"an order behind its result": {records.Order, []sent{{"ORU^R01", 9, "LAB", final}, {"ORM^O01", 8, "CPOE", orc("NW")}}, []string{
+			"P1 1 completed order.completed", "P1 2 completed order.updated",
+		}},
+		"a change of a completed order": {records.Order, []sent{{"ORM^O01", 8, "CPOE", orc("NW")}, {"ORU^R01", 9, "LAB", final}, {"ORM^O01", 10, "LAB", orc("XX")}}, []string{
+			"P1 1 active order.created", "P1 2 completed order.completed", "P1 3 completed order.updated",
+		}},
+		"a change of a cancelled order": {records.Order, []sent{{"ORM^O01", 8, "", orc("NW")}, {"ORM^O01", 9, "", orc("OC")}, {"ORM^O01", 10, "", orc("XO")}}, []string{
+			"P1 1 active order.created", "P1 2 revoked order.cancelled", "P1 3 revoked order.updated",
+		}},
+		"a cancellation that is refused": {records.Order, []sent{{"ORM^O01", 8, "CPOE", orc("NW")}, {"ORM^O01", 9, "CPOE", orc("CA")}, {"ORM^O01", 10, "LAB", orc("UC")}}, []string{
+			"P1 1 active order.created", "P1 2 revoked order.cancelled", "P1 3 active order.updated",
+		}},
+		"ordered again": {records.Order, []sent{{"ORM^O01", 8, "", orc("NW")}, {"ORM^O01", 9, "", orc("CA")}, {"ORM^O01", 10, "", orc("NW")}}, []string{
+			"P1 1 active order.created", "P1 2 revoked order.cancelled", "P1 3 active order.updated",
+		}},
+		"a number that is told first": {records.Order, []sent{{"ORM^O01", 8, "LAB", orc("SN")}}, []string{"P1 1 active order.created"}},
+		"a transfer behind the discharge": {records.Encounter, []sent{{"ADT^A01", 8, "", pv1(nil)}, {"ADT^A03", 9, "", pv1(map[int]string{45: "20260310090000"})}, {"ADT^A02", 10, "", pv1(map[int]string{3: "5E^2^B", 6: "4W^1^A"})}}, []string{
+			"V1 1 in-progress encounter.admitted", "V1 2 finished encounter.discharged", "V1 3 finished encounter.transferred",
+		}},
+		"reopened": {records.Encounter, []sent{{"ADT^A01", 8, "", pv1(nil)}, {"ADT^A03", 9, "", pv1(map[int]string{45: "20260310090000"})}, {"ADT^A13", 10, "", pv1(nil)}}, []string{
+			"V1 1 in-progress encounter.admitted", "V1 2 finished encounter.discharged", "V1 3 in-progress encounter.reopened",
+		}},
+		"no other bed": {records.Encounter, []sent{{"ADT^A01", 8, "", pv1(nil)}, {"ADT^A02", 9, "", pv1(map[int]string{3: "5E^2^B", 6: "4W^1^A"})}, {"ADT^A08", 10, "", pv1(map[int]string{3: "5E^2^B", 7: "77^New^Nora"})}}, []string{
+			"V1 1 in-progress encounter.admitted", "V1 2 in-progress encounter.transferred", "V1 3 in-progress encounter.updated",
+		}},
+		"another bed": {records.Encounter, []sent{{"ADT^A01", 8, "", pv1(nil)}, {"ADT^A08", 10, "", pv1(map[int]string{3: "5E^2^B"})}}, []string{
+			"V1 1 in-progress encounter.admitted", "V1 2 in-progress encounter.bed-changed",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFeed(t)
-			f.send(c.messages[0]...)
-			for i, want := range c.want {
-				r := of(f.send(c.messages[i+1]...), c.kind)
-				require.NotNil(t, r)
-				require.Equal(t, want, r.EventType)
-			}
+			require.Equal(t, c.want, told(t, c.kind, c.list))
 		})
 	}
 }

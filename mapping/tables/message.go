@@ -30,6 +30,7 @@ type triggerRow struct {
 	kind         records.Kind
 	state, event string
 	unsaid       bool           // the state is good only where the message says none
+	otherwise    bool           // and only where no other message has told of one
 	action       records.Action // "": an upsert
 	cancels      []string       // the trigger events that this one takes back
 	cond         cond           // nil, or when the row counts
@@ -216,7 +217,8 @@ func (l *loader) compileTrigger(st *structure, message string, line sourceLine) 
 		return
 	}
 	state, unsaid := strings.CutSuffix(words[1], "?")
-	row := triggerRow{kind: records.Kind(words[0]), state: dash(state), unsaid: unsaid, event: dash(words[2])}
+	state, otherwise := strings.CutSuffix(state, "~")
+	row := triggerRow{kind: records.Kind(words[0]), state: dash(state), unsaid: unsaid, otherwise: otherwise, event: dash(words[2])}
 	switch {
 	case cancels:
 		row.cancels = words[4:]

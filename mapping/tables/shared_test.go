@@ -104,6 +104,16 @@ func TestSharedNumbers(t *testing.T) {
 			orm(append(order("NW", "R7^CPOE", "", "BMP"), order("NW", "R7^CPOE", "", "CBC")...)),
 			orm(order("CA", "R7^CPOE", "", "")[:1]),
 		}, []string{"R7#BMP 1 active", "R7#CBC 1 active", "R7#BMP 2 revoked", "R7#CBC 2 revoked"}},
+		"a panel whose parts are reported": {records.Order, []message{
+			orm(order("NW", "P1^CPOE", "", "PANEL")),
+			oru(append(order("", "P1^CPOE", "F1^LAB", "CBC")[1:], order("", "P1^CPOE", "F1^LAB", "DIFF")[1])),
+			orm(order("CA", "P1^CPOE", "", "PANEL")),
+		}, []string{"P1 1 active", "P1 2 active", "P1 3 revoked"}},
+		"a laboratory's own code": {records.Order, []message{
+			orm(order("NW", "P1^CPOE", "", "PANEL")),
+			oru(order("RE", "P1^CPOE", "F1^LAB", "LAB77")),
+			orm(order("CA", "", "F1^LAB", "PANEL")),
+		}, []string{"P1 1 active", "P1 2 active", "P1 3 revoked"}},
 		"a panel whose results come one by one": {records.Order, []message{
 			orm(append(order("NW", "P1^CPOE", "", "CBC"), order("NW", "P1^CPOE", "", "BMP")...)),
 			oru(order("", "P1^CPOE", "F1^LAB", "CBC")[1:]),
