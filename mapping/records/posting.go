@@ -112,19 +112,28 @@ func (it *Item) apart() bool {
 // linesKey is where the charges of one number and service are listed, where messages
 // had several.
 func (k Key) linesKey() []byte {
-	if k.Number != "" {
-		k.ID = k.Number
-	}
 	service := k.Line[:max(0, strings.LastIndexByte(k.Line, '#'))]
-	return chargeKey("line|" + k.String() + service)
+	return chargeKey("line|" + k.plain() + service)
 }
 
+// lines gives them, under every number of the line's account and patient.
 func (f *fold) lines(it *Item) ([]string, error) {
-	listed, err := f.get(it.Key.linesKey())
-	if err != nil || len(listed) == 0 {
+	plain, err := f.plainKeys(it)
+	if err != nil {
 		return nil, err
 	}
-	return strings.Split(string(listed), "\n"), nil
+	var out []string
+	for _, k := range plain {
+		listed, err := f.get(k.linesKey())
+		if err != nil {
+			return nil, err
+		}
+		if len(listed) > 0 {
+			out = append(out, strings.Split(string(listed), "\n")...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // left finds the charge of a line that says something new, where it is the only such
@@ -215,30 +224,39 @@ type chargeName struct {
 	exact bool
 }
 
-// chargeNames gives what a line's charge may be called, the most telling first: with
-// all that tells it from other lines of its number, its service, or nothing; each
-// under every number of its account and patient.
-func (f *fold) chargeNames(it *Item) ([]chargeName, error) {
-	var plain []Key
+// plainKeys are a line's keys without what tells it from other lines, under every
+// number of its account and patient.
+func (f *fold) plainKeys(it *Item) ([]Key, error) {
+	var out []Key
 	_ = it.keys(func(k Key) error {
 		if k.Number != "" {
-			k.ID = k.Number
+			k.ID, k.Number = k.Number, ""
 		}
-		plain = append(plain, k)
+		out = append(out, k)
 		return nil
 	})
 	same, err := f.sameOwners(it)
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range plain[:len(plain):len(plain)] {
+	for _, k := range out[:len(out):len(out)] {
+		own := k.ID
 		for _, names := range same {
-			if at := strings.LastIndex(k.ID, "|"+names[0]+"|"); at >= 0 {
-				k.ID = k.ID[:at+1] + names[1] + k.ID[at+1+len(names[0]):]
-				plain = append(plain, k)
-				k.ID = plain[0].ID
+			if at := strings.LastIndex(own, "|"+names[0]+"|"); at >= 0 {
+				k.ID = own[:at+1] + names[1] + own[at+1+len(names[0]):]
+				out = append(out, k)
 			}
 		}
+	}
+	return out, nil
+}
+
+// chargeNames gives what a line's charge may be called, the most telling first: with
+// all that tells it from other lines of its number, its service, or nothing.
+func (f *fold) chargeNames(it *Item) ([]chargeName, error) {
+	plain, err := f.plainKeys(it)
+	if err != nil {
+		return nil, err
 	}
 	apart := ""
 	if it.Key.Number != "" {
@@ -566,7 +584,8 @@ func (f *fold) endedBetween(s *state) (bool, error) {
 }
 
 // creditOf finds which of the credits of one number a line speaks of: the one that it
-// repeats, else the last; nil where more was posted since than has been taken back.
+// repeats, else the last; nil where that has taken one charge back, and the line
+// another: one of its amount, or of another service than the last one's.
 func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 	for _, s := range chain {
 		if postingOf(s.resource) == postingOf(it.Resource) {
@@ -574,13 +593,25 @@ func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 		}
 	}
 	last := chain[len(chain)-1]
-	key := chain[0].key
-	key.ID = strings.Replace(key.ID, "|CD|", "|CG|", 1)
-	posted, err := f.peek(Charge, key.again(len(chain)+1).String())
-	if err != nil || posted == nil || last.partner() == nil || last.late(f.c.Stamp) {
-		return last, err
+	if last.partner() == nil || last.late(f.c.Stamp) {
+		return last, nil
 	}
-	return nil, nil
+	other := serviceOf(last.resource) != serviceOf(it.Resource)
+	for _, mark := range prints(last) {
+		if !mark.strong {
+			continue
+		}
+		members, err := f.alike(mark)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range members {
+			if transacts(s, "CG") && s.label() != "aborted" && f.takesBack(it.Resource, s) && (other || amountOf(s.resource) == amountOf(it.Resource)) {
+				return nil, nil
+			}
+		}
+	}
+	return last, nil
 }
 
 // otherDay warns of a charge whose number, service and amount stand on another day

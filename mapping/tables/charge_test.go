@@ -146,6 +146,9 @@ func TestRepost(t *testing.T) {
 		"the credit first":                 {[]bill{at(2, credit), at(1, posted), at(3, again)}, []string{"CD -150 billable", "CG 150 aborted", "CG 175 billable"}, "175.00"},
 		"the repost is corrected":          {[]bill{at(1, posted), at(2, credit), at(3, again), at(4, line("CG T3 99213 180"))}, []string{"CG 150 aborted", "CD -150 billable", "CG 180 billable"}, "180.00"},
 		"both taken back":                  {[]bill{at(1, posted), at(2, credit), at(3, again), at(4, line("CD T3 99213 -175"))}, []string{"CG 150 aborted", "CD -150 billable", "CG 175 aborted", "CD -175 billable"}, "0.00"},
+		"two services taken back in turn":  {[]bill{at(1, posted, line("CG T3 85025 40")), at(2, credit), at(3, line("CD T3 85025 -40")), at(4, again, line("CG T3 85025 45"))}, []string{"CG 150 aborted", "CG 40 aborted", "CD -150 billable", "CD -40 billable", "CG 175 billable", "CG 45 billable"}, "220.00"},
+		"two amounts taken back in turn":   {[]bill{at(1, posted, again), at(2, credit), at(3, line("CD T3 99213 -175"))}, []string{"CG 150 aborted", "CG 175 aborted", "CD -150 billable", "CD -175 billable"}, "0.00"},
+		"a credit put right":               {[]bill{at(1, posted), at(2, credit), at(3, line("CD T3 99213 -50"))}, []string{"CG 150 billable", "CD -50 billable"}, "100.00"},
 		"posted a third time":              {[]bill{at(1, posted), at(2, credit, again), at(4, line("CD T3 99213 -175"), line("CG T3 99213 180")), at(2, credit, again)}, []string{"CG 150 aborted", "CD -150 billable", "CG 175 aborted", "CD -175 billable", "CG 180 billable"}, "180.00"},
 		"a credit of another day":          {[]bill{at(1, posted), at(2, line("CD T3 99213 -150", map[int]string{4: "20260308"}), again)}, whole, "175.00"},
 		"a credit of its own number":       {[]bill{at(1, posted), at(2, line("CD T4 99213 -150", map[int]string{31: "T3"}), again)}, whole, "175.00"},
@@ -224,6 +227,12 @@ func TestChargeOfMerged(t *testing.T) {
 		"no account later":            {[][]string{dft(0, "100", first, posted), dft(2, "100", "", corrected)}, []string{"CG 175 billable"}},
 		"two accounts":                {[][]string{dft(0, "100", first, posted), dft(2, "100", next, corrected)}, []string{"CG 150 billable", "CG 175 billable"}},
 		"two patients":                {[][]string{dft(0, "100", "", posted), dft(2, "200", "", corrected)}, []string{"CG 150 billable", "CG 175 billable"}},
+		"lines of a retired account": {[][]string{
+			append(dft(0, "100", first, posted), line("CG T1 99213 50")), accounts, append(dft(2, "100", next, posted), line("CG T1 99213 60")),
+		}, []string{"CG 150 billable", "CG 60 billable"}},
+		"posted anew for the survivor": {[][]string{
+			dft(0, "100", first, posted), accounts, append(dft(2, "100", next, line("CD T1 99213 -150")), corrected), dft(3, "100", first, line("CG T1 99213 180")),
+		}, []string{"CG 150 aborted", "CD -150 billable", "CG 180 billable"}},
 		"two accounts that are merged": {[][]string{
 			dft(0, "100", first, posted), dft(0, "100", next, corrected), accounts, dft(2, "100", next, line("CG T1 99213 180")), dft(3, "100", first, line("CG T1 99213 160")),
 		}, []string{"CG 160 billable", "CG 180 billable"}},
@@ -282,6 +291,30 @@ func TestLinesOfOneNumber(t *testing.T) {
 	}
 }
 
+// A message's lines sent again, all or some and in any order, are no charges more.
+func TestLinesAgain(t *testing.T) {
+	var all []string
+	for _, code := range []string{"A", "B", "C"} {
+		for _, sum := range []int{10, 20, 30} {
+			all = append(all, line(fmt.Sprint("CG T5 ", code, " ", sum)))
+		}
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newLedger(t)
+		lines := rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, len(all), rapid.ID[string]).Draw(rt, "lines")
+		l.post(append([]string{header("DFT^P03", 0), billed("100", "AC1")}, lines...)...)
+		books, balance := l.books(), l.balance()
+		require.Len(rt, books, len(lines))
+		for minute := range rapid.IntRange(1, 4).Draw(rt, "messages") {
+			some := rapid.SliceOfNDistinct(rapid.SampledFrom(lines), 1, len(lines), rapid.ID[string]).Draw(rt, "again")
+			account := rapid.SampledFrom([]string{"AC1", ""}).Draw(rt, "account")
+			l.post(append([]string{header("DFT^P03", minute), billed("100", account)}, some...)...)
+		}
+		require.Equal(rt, books, l.books())
+		require.Equal(rt, balance, l.balance())
+	})
+}
+
 // with2 is the line of set id 2 under set id 3.
 func with2(line string) string { return strings.Replace(line, "FT1|2|", "FT1|3|", 1) }
 
@@ -316,6 +349,19 @@ func TestPartialCredits(t *testing.T) {
 	post(5, line("CD T43 99213 -40", of))
 	require.Equal(t, "CG 100 billable", l.books()[0], "the last credit is put right")
 	require.Equal(t, "10.00", l.balance())
+}
+
+// Credits that come before their charge name it once it comes.
+func TestCreditsFirst(t *testing.T) {
+	l := newLedger(t)
+	of := map[int]string{31: "T40"}
+	for i, text := range []string{line("CD T41 99213 -30", of), line("CD T42 99213 -20", of), line("CG T40 99213 100")} {
+		l.post(header("DFT^P03", 3-i), billed("100", "AC1"), text)
+	}
+	require.Equal(t, []string{"CD -30 billable", "CD -20 billable", "CG 100 billable"}, l.books())
+	require.NotNil(t, l.newest[l.order[0]].Reverses)
+	require.NotNil(t, l.newest[l.order[1]].Reverses)
+	require.Len(t, l.newest[l.order[2]].Credits, 2)
 }
 
 // The balance is right for whole and partial credits, with a sign and without, and for
