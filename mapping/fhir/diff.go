@@ -15,71 +15,79 @@ type Difference struct {
 // (reference, system and value, url, code), else by their place. A list entry
 // that is only in one of the two is one difference; so is a list whose entries
 // only changed places.
-func Diff(old, next *Node) []Difference { return diff(nil, nil, old, next) }
+func Diff(old, next *Node) []Difference {
+	var room [16]step
+	return diff(nil, room[:0], old, next)
+}
 
-// A place is where both versions are being compared: a field, or the entry of a
-// list with its place in each. Its text is made only for what differs.
-type place struct {
-	up        *place
+// A step leads from an element to a part of it: a field, or the entry of a list
+// with its place in both versions. The text of a path is made only for what
+// differs.
+type step struct {
 	name      string // "" of an entry
 	old, next int
 }
 
-func (p *place) append(dst []byte, old bool) []byte {
-	switch {
-	case p == nil:
-		return dst
-	case p.up != nil:
-		if dst = p.up.append(dst, old); p.name != "" {
-			dst = append(dst, '.')
+func appendPath(dst []byte, at []step, old bool) []byte {
+	for i, s := range at {
+		switch n := s.next; {
+		case s.name != "" && i > 0:
+			dst = append(append(dst, '.'), s.name...)
+		case s.name != "":
+			dst = append(dst, s.name...)
+		default:
+			if old {
+				n = s.old
+			}
+			dst = append(strconv.AppendInt(append(dst, '['), int64(n), 10), ']')
 		}
 	}
-	if p.name != "" {
-		return append(dst, p.name...)
-	}
-	n := p.next
-	if old {
-		n = p.old
-	}
-	return append(strconv.AppendInt(append(dst, '['), int64(n), 10), ']')
+	return dst
 }
 
 // moved says whether the two versions have it at different paths.
-func (p *place) moved() bool { return p != nil && (p.old != p.next || p.up.moved()) }
+func moved(at []step) bool {
+	for _, s := range at {
+		if s.old != s.next {
+			return true
+		}
+	}
+	return false
+}
 
-func (p *place) differ(out []Difference, old, next *Node) []Difference {
+func differ(out []Difference, at []step, old, next *Node) []Difference {
 	var text [64]byte
-	d := Difference{Path: string(p.append(text[:0], old != nil)), Old: old, New: next}
-	if old != nil && next != nil && p.moved() {
-		d.NewPath = string(p.append(text[:0], false))
+	d := Difference{Path: string(appendPath(text[:0], at, old != nil)), Old: old, New: next}
+	if old != nil && next != nil && moved(at) {
+		d.NewPath = string(appendPath(text[:0], at, false))
 	}
 	return append(out, d)
 }
 
-func diff(out []Difference, at *place, old, next *Node) []Difference {
+func diff(out []Difference, at []step, old, next *Node) []Difference {
 	switch {
 	case old == next:
 		return out
 	case old == nil || next == nil || old.Kind != next.Kind || old.Kind > Array:
 		if !Equal(old, next) {
-			out = at.differ(out, old, next)
+			out = differ(out, at, old, next)
 		}
 		return out
 	case old.Kind == Array:
 		return diffArray(out, at, old, next)
 	}
 	for _, k := range old.Kids {
-		out = diff(out, &place{up: at, name: k.Name}, k, next.Get(k.Name))
+		out = diff(out, append(at, step{name: k.Name}), k, next.Get(k.Name))
 	}
 	for _, k := range next.Kids {
 		if old.Get(k.Name) == nil {
-			out = (&place{up: at, name: k.Name}).differ(out, nil, k)
+			out = differ(out, append(at, step{name: k.Name}), nil, k)
 		}
 	}
 	return out
 }
 
-func diffArray(out []Difference, at *place, old, next *Node) []Difference {
+func diffArray(out []Difference, at []step, old, next *Node) []Difference {
 	if Equal(old, next) {
 		return out
 	}
@@ -102,18 +110,18 @@ func diffArray(out []Difference, at *place, old, next *Node) []Difference {
 	}
 	for i, o := range old.Kids {
 		if j := partner[i]; j >= 0 {
-			out = diff(out, &place{up: at, old: i, next: j}, o, next.Kids[j])
+			out = diff(out, append(at, step{old: i, next: j}), o, next.Kids[j])
 		} else {
-			out = (&place{up: at, old: i}).differ(out, o, nil)
+			out = differ(out, append(at, step{old: i}), o, nil)
 		}
 	}
 	for j, n := range next.Kids {
 		if !matched[j] {
-			out = (&place{up: at, next: j}).differ(out, nil, n)
+			out = differ(out, append(at, step{next: j}), nil, n)
 		}
 	}
 	if len(out) == told { // the same entries in another order
-		return at.differ(out, old, next)
+		return differ(out, at, old, next)
 	}
 	return out
 }

@@ -24,6 +24,8 @@ type version struct {
 	told       bool // a version even where nothing changed
 	corrected  bool // a result among what it carries was put right
 	merge      *RecordMerge
+	visit      *Key
+	account    *Key
 }
 
 // publish writes the record's next version and its event; shown is its
@@ -50,6 +52,9 @@ func (f *fold) publish(p *pending, shown *resource) error {
 	id := fhir.UUID(string(s.kind), s.key.String(), strconv.FormatUint(s.version, 10), f.c.Origin.SHA256)
 	related, err := f.context(shown, p)
 	if err != nil {
+		return err
+	}
+	if v.visit, v.account, err = f.belongs(s, v, shown); err != nil {
 		return err
 	}
 	payload, err := f.payload(s, v, id, f.text(shown), related)
@@ -296,10 +301,6 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 	for _, r := range related.texts {
 		size += len(r) + 1
 	}
-	visit, account, err := f.belongs(s, v)
-	if err != nil {
-		return nil, err
-	}
 	w := &writer{dst: f.buffer(size)}
 	var failed error
 	w.object("", func() {
@@ -327,8 +328,8 @@ func (f *fold) payload(s *state, v *version, id string, text []byte, related *co
 			w.number("journal", o.Journal)
 		})
 		failed = f.subject(w, s)
-		w.key("visit", visit)
-		w.key("account", account)
+		w.key("visit", v.visit)
+		w.key("account", v.account)
 		w.merge(v.merge)
 		if s.ties != nil {
 			w.key("reverses", s.ties.Reverses)
