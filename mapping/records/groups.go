@@ -31,6 +31,8 @@ func groups(n *fhir.Node) []element {
 			for _, sub := range k.Kids {
 				out = append(out, element{path: k.Name + "." + sub.Name, node: sub})
 			}
+		case dosage:
+			out = doses(out, k)
 		default:
 			if k.Kind != fhir.Array {
 				out = append(out, element{path: k.Name, node: k})
@@ -40,6 +42,63 @@ func groups(n *fhir.Node) []element {
 		}
 	}
 	return out
+}
+
+// dosage is the list whose first entry several segments of a message fill bit by
+// bit, and several messages: the dose, its timing, its route. The entries behind it
+// are one group: a message that has the list says how many there are.
+const (
+	dosage  = "dosageInstruction"
+	further = dosage + "[1:]"
+)
+
+func doses(out []element, list *fhir.Node) []element {
+	items := list.Items()
+	if len(items) == 0 {
+		return out
+	}
+	for _, sub := range items[0].Kids {
+		out = append(out, element{path: dosage + "." + sub.Name, node: sub})
+	}
+	return append(out, element{path: further, node: fhir.NewArray(items[1:]...)})
+}
+
+// dose gives a part of the first dosage, or the entries behind it.
+func dose(n *fhir.Node, path string) *fhir.Node {
+	items := n.Get(dosage).Items()
+	_, part, first := strings.Cut(path, ".")
+	switch {
+	case first && len(items) > 0:
+		return items[0].Get(part)
+	case first:
+		return nil
+	case len(items) < 2:
+		return fhir.NewArray()
+	}
+	return fhir.NewArray(items[1:]...)
+}
+
+// putDose writes what dose reads; nil deletes it.
+func putDose(n *fhir.Node, path string, v *fhir.Node) {
+	list := fhir.NewArray(n.Get(dosage).Items()...)
+	if _, part, first := strings.Cut(path, "."); !first {
+		list.Kids = append(list.Kids[:min(1, len(list.Kids)):1], v.Items()...)
+	} else {
+		if len(list.Kids) == 0 {
+			list.Kids = append(list.Kids, fhir.NewObject())
+		}
+		entry := list.Kids[0].Shallow()
+		entry.Name = ""
+		if entry.Set(part, v); v == nil {
+			entry.Delete(part)
+		}
+		list.Kids = append([]*fhir.Node{entry}, list.Kids[1:]...)
+	}
+	if len(list.Kids) == 0 {
+		n.Delete(dosage)
+		return
+	}
+	n.Set(dosage, list)
 }
 
 // parts groups a list's entries by what they are about; a list of which nothing
@@ -143,6 +202,9 @@ func about(list string, item *fhir.Node) topic {
 
 // at reads an element group.
 func at(n *fhir.Node, path string) *fhir.Node {
+	if strings.HasPrefix(path, dosage) && len(path) > len(dosage) && path[len(dosage)] != ':' {
+		return dose(n, path)
+	}
 	if name, part, ok := strings.Cut(path, ":"); ok {
 		list, on := n.Get(name), topicOf(name, part)
 		if list != nil && list.Kind != fhir.Array {
@@ -178,6 +240,10 @@ func at(n *fhir.Node, path string) *fhir.Node {
 // put writes an element group; nil deletes it. What it changes below n it
 // copies first.
 func put(n *fhir.Node, path string, v *fhir.Node) {
+	if strings.HasPrefix(path, dosage) && len(path) > len(dosage) && path[len(dosage)] != ':' {
+		putDose(n, path, v)
+		return
+	}
 	if name, part, ok := strings.Cut(path, ":"); ok {
 		putPart(n, name, part, v)
 		return
