@@ -431,13 +431,17 @@ func (f *fold) item(it *Item) error {
 	if born {
 		s = &state{kind: it.Kind, key: it.Key}
 	}
-	if err := f.belong(it, s, born); err != nil {
+	other, err := f.belong(it, s, born)
+	if err != nil {
 		return err
 	}
 	if err := f.number(it, s, born); err != nil {
 		return err
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label(), warnings: it.warnings}
+	if other { // a number that two patients have, or what was filed under the wrong one
+		v.warnings = append(v.warnings, "patient-changed")
+	}
 	codes := prepare(it)
 	if err := f.apart(it, s); err != nil {
 		return err

@@ -202,13 +202,13 @@ func patientOf(n *fhir.Node) string {
 // belong puts a record under the patient that the newest message names, and
 // that is under his survivor: a record goes back with him when a merge is
 // undone only if messages named him.
-func (f *fold) belong(it *Item, s *state, born bool) error {
+func (f *fold) belong(it *Item, s *state, born bool) (other bool, err error) {
 	if it.Kind == Patient {
 		if born {
 			s.owner = it.Key.String()
 			s.subject, s.born = s.owner, s.owner
 		}
-		return nil
+		return false, nil
 	}
 	name := recordKey(s.kind, s.key.String())
 	switch {
@@ -219,21 +219,22 @@ func (f *fold) belong(it *Item, s *state, born bool) error {
 			s.note(f.c.Stamp, "@owner")
 		}
 	case it.owner == "" || !s.newer(f.c.Stamp, "@owner") || it.owner == s.owner:
-		return nil
+		return false, nil
 	default:
 		f.put(append(subjectKey(s.owner), name...), nil)
 		s.owner = it.owner
 	}
 	subject, err := f.resolve(Patient, s.owner)
 	if err != nil {
-		return err
+		return false, err
 	}
+	other = !born && subject != s.subject
 	s.subject = subject
 	if born {
 		s.born = subject
 	}
 	f.put(append(subjectKey(s.owner), name...), []byte{1})
-	return nil
+	return other, nil
 }
 
 // peek reads a record that is not going to change.

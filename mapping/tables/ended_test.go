@@ -2,6 +2,7 @@ package tables_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,4 +91,21 @@ func TestEndedStaysEnded(t *testing.T) {
 			require.Equal(t, c.want, told(t, c.kind, c.list))
 		})
 	}
+}
+
+// A number without an authority may be two patients': the record says so.
+func TestPatientChanged(t *testing.T) {
+	f := newFeed(t)
+	send := func(minute int, patient, drug string) *records.Record {
+		return of(f.send(header("RDE^O11", minute), segment("PID", map[int]string{3: patient + "^^^ALDER^MR", 5: "Roe"}),
+			segment("ORC", map[int]string{1: "NW", 2: "77"}), segment("RXE", map[int]string{2: drug + "^^L", 3: "5", 5: "mg"})), records.MedicationOrder)
+	}
+	r := send(1, "M1", "WAR")
+	require.True(t, r.Quality == nil || !slices.Contains(r.Quality.Warnings, "patient-changed"))
+	r = send(2, "M2", "INS")
+	require.NotNil(t, r.Quality)
+	require.Contains(t, r.Quality.Warnings, "patient-changed")
+	f.send(header("ADT^A40^ADT_A39", 3), segment("PID", map[int]string{3: "M2^^^ALDER^MR", 5: "Roe"}), segment("MRG", map[int]string{1: "M1^^^ALDER^MR"}))
+	r = send(4, "M1", "INS2")
+	require.True(t, r.Quality == nil || !slices.Contains(r.Quality.Warnings, "patient-changed"), "one patient, merged")
 }
