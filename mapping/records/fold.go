@@ -439,7 +439,7 @@ func (f *fold) item(it *Item) error {
 		return err
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label(), warnings: it.warnings}
-	if other { // a number that two patients have, or what was filed under the wrong one
+	if other && len(f.c.Edges) == 0 { // a number that two patients have, or what was filed under the wrong one
 		v.warnings = append(v.warnings, "patient-changed")
 	}
 	codes := prepare(it)

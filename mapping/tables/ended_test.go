@@ -109,3 +109,13 @@ func TestPatientChanged(t *testing.T) {
 	r = send(4, "M1", "INS2")
 	require.True(t, r.Quality == nil || !slices.Contains(r.Quality.Warnings, "patient-changed"), "one patient, merged")
 }
+
+// A result at the point of care has no number and no order that waits for it.
+func TestResultWithoutNumbers(t *testing.T) {
+	list := []sent{{"ORU^R30", 1, "", []string{
+		segment("PID", person()), segment("ORC", map[int]string{1: "NW", 12: "79^Order^Otto"}),
+		segment("OBR", map[int]string{4: "GLU^^L", 25: "F"}), segment("OBX", map[int]string{1: "1", 2: "NM", 3: "GLU^^L", 5: "45", 11: "F"}),
+	}}}
+	require.Empty(t, told(t, records.Order, list))
+	require.Len(t, told(t, records.Result, list), 1)
+}
