@@ -33,7 +33,7 @@ func TestSpecimenOfResults(t *testing.T) {
 		"another order's":     {[]string{order("BMP"), result("NA"), specimen("SER"), order("CBC"), result("HB")}, map[string]string{"NA": "SER", "HB": ""}},
 		"each order's":        {[]string{order("BMP"), result("NA"), specimen("SER"), order("CBC"), result("HB"), specimen("BLD")}, map[string]string{"NA": "SER", "HB": "BLD"}},
 		"in OBR":              {[]string{strings.Replace(order("BMP"), "BMP^^L|||||||||||", "BMP^^L|||||||||||SER^^L", 1), result("NA"), order("CBC"), result("HB")}, map[string]string{"NA": "SER", "HB": ""}},
-		"SPM counts over OBR": {[]string{strings.Replace(order("BMP"), "BMP^^L|||||||||||", "BMP^^L|||||||||||XXX^^L", 1), result("NA"), specimen("SER")}, map[string]string{"NA": "SER"}},
+		"SPM counts over OBR": {[]string{strings.Replace(order("BMP"), "BMP^^L|||||||||||", "BMP^^L|||||||||||URN^^L", 1), result("NA"), specimen("SER")}, map[string]string{"NA": "SER"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw := strings.Join(append([]string{header("ORU^R01", 0), segment("PID", person())}, c.segments...), "\r") + "\r"
