@@ -50,15 +50,7 @@ func (f *fold) postings() error {
 			return err
 		}
 	}
-	if len(moved) == 0 {
-		return nil
-	}
-	f.c.Related = slices.Clone(f.c.Related)
-	for i, n := range f.c.Related {
-		n = n.Clone()
-		redirect(n, moved)
-		f.c.Related[i] = n
-	}
+	f.redirectRelated(moved)
 	return nil
 }
 
@@ -334,22 +326,14 @@ func (f *fold) endedBetween(s *state) (bool, error) {
 	if from == nil || f.c.Stamp.Order >= from.first() {
 		return false, nil
 	}
-	for _, mark := range prints(s) {
-		if !mark.strong {
-			continue
-		}
-		members, err := f.alike(mark)
-		if err != nil {
-			return false, err
-		}
-		for _, credit := range members {
-			sent := credit.heard(f.c.Stamp.Sender)
-			if transactionOf(credit.resource) == "CD" && credit.partner() == nil && sent != nil && f.c.Stamp.Order <= sent.first() && sent.first() < from.first() {
-				return true, nil
-			}
+	members, err := f.namesakes(s)
+	for _, credit := range members {
+		sent := credit.heard(f.c.Stamp.Sender)
+		if transactionOf(credit.resource) == "CD" && credit.partner() == nil && sent != nil && f.c.Stamp.Order <= sent.first() && sent.first() < from.first() {
+			return true, nil
 		}
 	}
-	return false, nil
+	return false, err
 }
 
 // creditOf finds which of the credits of one number a line speaks of: the one that it
@@ -366,7 +350,22 @@ func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 		return last, nil
 	}
 	other := serviceOf(last.resource) != serviceOf(it.Resource)
-	for _, mark := range prints(last) {
+	members, err := f.namesakes(last)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range members {
+		if transacts(s, "CG") && s.label() != "aborted" && f.takesBack(it.Resource, s) && (other || amountOf(s.resource) == amountOf(it.Resource)) {
+			return nil, nil
+		}
+	}
+	return last, nil
+}
+
+// namesakes are the charges and credits that have a number of a line's.
+func (f *fold) namesakes(s *state) ([]*state, error) {
+	var all []*state
+	for _, mark := range prints(s) {
 		if !mark.strong {
 			continue
 		}
@@ -374,13 +373,9 @@ func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range members {
-			if transacts(s, "CG") && s.label() != "aborted" && f.takesBack(it.Resource, s) && (other || amountOf(s.resource) == amountOf(it.Resource)) {
-				return nil, nil
-			}
-		}
+		all = append(all, members...)
 	}
-	return last, nil
+	return all, nil
 }
 
 // otherDay warns of a charge whose number, service and amount stand on another day

@@ -109,8 +109,14 @@ func (f *fold) renumber() error {
 		it.onto(survivor, e)
 		moved[from] = it.Resource.ResourceType() + "/" + it.Resource.ID()
 	}
+	f.redirectRelated(moved)
+	return nil
+}
+
+// redirectRelated lets the message's other resources refer to what its records are.
+func (f *fold) redirectRelated(moved map[string]string) {
 	if len(moved) == 0 {
-		return nil
+		return
 	}
 	f.c.Related = slices.Clone(f.c.Related)
 	for i, n := range f.c.Related {
@@ -118,7 +124,6 @@ func (f *fold) renumber() error {
 		redirect(n, moved)
 		f.c.Related[i] = n
 	}
-	return nil
 }
 
 // onto makes an item that names a retired one an item of the survivor; the
