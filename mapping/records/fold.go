@@ -147,6 +147,7 @@ type fold struct {
 	retired bool                   // the message names a patient who was merged
 	credits []*Item                // what the message takes back
 	claimed map[string]bool        // the charges that lines of the message speak of
+	ordered map[string]bool        // whether a number is reported by the service that was ordered
 	same    map[string][][2]string // what else accounts and patients are called
 }
 

@@ -174,14 +174,8 @@ func (f *fold) fulfils(it *Item) error {
 	if s == nil || err != nil {
 		return err
 	}
-	for i := range f.c.Items {
-		if o := &f.c.Items[i]; o.Kind != Order || o.Key.plain() != it.Key.plain() {
-			continue
-		} else if codes, err := f.codesOf(o.Resource); err != nil {
-			return err
-		} else if same, err := f.of(s, codes); err != nil || same {
-			return err // it is reported by its own code
-		}
+	if own, err := f.reported(s, it.Key.plain()); err != nil || own {
+		return err
 	}
 	if ordered, err := f.codesOf(s.resource); err != nil || len(ordered) == 0 {
 		return err
@@ -192,6 +186,32 @@ func (f *fold) fulfils(it *Item) error {
 	it.Resource = it.Resource.Shallow()
 	it.Resource.Delete("code")
 	return nil
+}
+
+// reported says whether an item of the message has the number and the service of an
+// order; it is found out once.
+func (f *fold) reported(s *state, number string) (bool, error) {
+	if own, known := f.ordered[number]; known {
+		return own, nil
+	}
+	if f.ordered == nil {
+		f.ordered = map[string]bool{}
+	}
+	for i := range f.c.Items {
+		o := &f.c.Items[i]
+		if o.Kind != Order || o.Key.plain() != number {
+			continue
+		}
+		codes, err := f.codesOf(o.Resource)
+		if err != nil {
+			return false, err
+		}
+		if f.ordered[number], err = f.of(s, codes); err != nil || f.ordered[number] {
+			return f.ordered[number], err
+		}
+	}
+	f.ordered[number] = false
+	return false, nil
 }
 
 // meant are the keys of the orders that an item speaks of by a number alone: one
@@ -300,6 +320,9 @@ func (f *fold) number(it *Item, s *state, born bool) error {
 	return f.aliasID(it, s)
 }
 
+// mostShared is of how many records a number is remembered, the newest.
+const mostShared = 64
+
 // share notes that a number leads to another record too; unless anew only where it
 // leads to several already.
 func (f *fold) share(kind Kind, number, key string, anew bool) error {
@@ -325,7 +348,10 @@ func (f *fold) share(kind Kind, number, key string, anew bool) error {
 	if slices.Contains(shared, key) {
 		return nil
 	}
-	return f.putJSON(sharedKey(kind, number), append(shared, key))
+	if shared = append(shared, key); len(shared) > mostShared {
+		shared = shared[len(shared)-mostShared:]
+	}
+	return f.putJSON(sharedKey(kind, number), shared)
 }
 
 // called notes the numbers of a record.

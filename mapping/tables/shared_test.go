@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/liaison-health/liaison/mapping/hl7v2"
 	"github.com/liaison-health/liaison/mapping/records"
+	"github.com/liaison-health/liaison/mapping/tables"
 )
 
 // What has several numbers is found by each; but feeds put one filler number on
@@ -180,4 +182,28 @@ func TestSharedNumbersNeverMix(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a number that ever more things share costs grows with them, not with their square.
+func TestManyShareANumber(t *testing.T) {
+	cost := func(n int) (bytes int) {
+		f := newFeed(t)
+		raw := header("ORM^O01", 0) + "\r" + segment("PID", person()) + "\r" + segment("ORC", map[int]string{1: "NW", 2: "R7^CPOE"}) + "\r"
+		for i := range n {
+			raw += segment("OBR", map[int]string{2: "R7^CPOE", 4: fmt.Sprintf("T%d^^L", i)}) + "\r"
+		}
+		msg, err := hl7v2.Parse([]byte(raw))
+		require.NoError(t, err)
+		r, err := f.mapper.Map(msg, tables.Context{Source: "cpoe", Received: received(), Journal: 1})
+		require.NoError(t, err)
+		effects, err := f.folder.Fold(f.state, r.Change)
+		require.NoError(t, err)
+		require.Greater(t, len(effects.Events), n)
+		for _, w := range effects.Writes {
+			bytes += len(w.Key) + len(w.Value)
+		}
+		return bytes
+	}
+	few, many := cost(200), cost(800)
+	require.Less(t, many, 6*few, "four times the orders")
 }
