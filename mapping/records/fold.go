@@ -455,7 +455,15 @@ func (f *fold) item(it *Item) error {
 		s.whole(it, f.c.Stamp)
 	}
 	held := s.resource
+	found, at := reported(it)
 	s.merge(it, f.c.Stamp, s.resource)
+	if found != nil {
+		if err := f.report(s, found, at); err != nil {
+			return err
+		}
+	} else if s.findings != nil && held.Get(reports) != s.resource.Get(reports) { // a FHIR client's
+		s.findings = nil
+	}
 	s.recall(it, f.c.Stamp, held)
 	stated := false
 	if s.kind == Encounter {

@@ -63,8 +63,9 @@ type state struct {
 	born     string // the patient it was born under: the Kafka key's input
 	ties     *ties  // nil: none
 	stamps   []sender
-	once     []once // of a visit: what its messages said of what cancels bring back
-	marks    []mark // of what it carries that is no record, by reference
+	once     []once    // of a visit: what its messages said of what cancels bring back
+	marks    []mark    // of what it carries that is no record, by reference
+	findings *findings // of a report: who told which part of its list
 	resource *fhir.Node
 	apart    *state // what only its own messages said, where a merge shows more; nil: the same
 	raw      []byte // FHIR intake: the resource's bytes, until a change touches it
@@ -112,6 +113,9 @@ func decodeState(data []byte) (*state, error) {
 		if s.apart, err = decodeState([]byte(text)); err != nil {
 			return nil, err
 		}
+	}
+	if s.findings, err = readFindings(n.Str("findings")); err != nil {
+		return nil, fmt.Errorf("read record state: %w", err)
 	}
 	if s.marks, err = decodeMarks(n.Str("marks")); err != nil {
 		return nil, fmt.Errorf("read record state: %w", err)
@@ -172,6 +176,7 @@ func (s *state) encode(dst, text []byte, shown bool) []byte {
 	field("raw", string(s.raw))
 	field("ties", s.ties.text())
 	field("once", encodeOnce(s.once))
+	field("findings", s.findings.text())
 	if s.apart != nil {
 		field("apart", string(s.apart.encode(nil, s.apart.resource.JSON(), false)))
 	}
