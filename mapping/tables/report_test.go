@@ -29,9 +29,12 @@ func TestPartOfAReport(t *testing.T) {
 		require.NoError(t, json.Unmarshal(r.Resource, &report))
 		text := map[string]string{}
 		for _, raw := range r.Related {
-			var n struct{ ResourceType, ID, ValueString string }
+			var n struct{ ResourceType, ID, Status, ValueString string }
 			require.NoError(t, json.Unmarshal(raw, &n))
 			text[n.ResourceType+"/"+n.ID] = n.ValueString
+			if n.Status == "entered-in-error" {
+				text[n.ResourceType+"/"+n.ID] += " taken back"
+			}
 		}
 		for _, ref := range report.Result {
 			out = append(out, text[ref.Reference])
@@ -45,6 +48,9 @@ func TestPartOfAReport(t *testing.T) {
 	f := newFeed(t)
 	send(f, 1, whole...)
 	require.Equal(t, want, values(send(f, 2, part...)))
+	want[0] = "rods taken back"
+	require.Equal(t, want, values(send(f, 3, obx("GRAM", "", "rods", "W"))))
+	want[0] = "rods"
 
 	f = newFeed(t)
 	send(f, 2, part...)
