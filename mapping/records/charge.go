@@ -113,6 +113,21 @@ func amountOf(n *fhir.Node) string {
 	return price.RatString()
 }
 
+// opposite says whether two amounts have different signs: one that takes money back
+// puts none right that was charged or paid. Credits are the exception: their sign says
+// nothing.
+func opposite(a, b *fhir.Node) bool {
+	return amountOf(a) != "" && amountOf(b) != "" && negative(a) != negative(b)
+}
+
+// negative says whether what a line comes to is below nothing.
+func negative(n *fhir.Node) bool {
+	if amount := n.Str("priceOverride.value"); amount != "" {
+		return amount[0] == '-'
+	}
+	return strings.HasPrefix(extension(n, "unit-price").Str("valueMoney.value"), "-") != strings.HasPrefix(n.Str("quantity.value"), "-")
+}
+
 // decimal reads a decimal without its sign; one with an exponent is none.
 func decimal(text string) (*big.Rat, bool) {
 	if text == "" || len(text) > 64 || strings.ContainsAny(text, "eE/_") {
@@ -160,11 +175,14 @@ func (f *fold) reversal(p *pending) error {
 		if err := f.recount(p.s); err != nil {
 			return err
 		}
+		if err := f.morePartly(p.s); err != nil {
+			return err
+		}
 	}
 	switch kind := transactionOf(p.s.resource); {
 	case kind == "CD" && p.s.partner() == nil:
 		return f.reverse(p, "CG")
-	case transacts(p.s, "CG") && p.s.label() != "aborted":
+	case transacts(p.s, "CG") && p.s.label() != "aborted" && !negative(p.s.resource):
 		return f.reverse(p, "CD")
 	}
 	return nil
@@ -207,82 +225,6 @@ func (s *state) partner() *Key {
 		return nil
 	}
 	return cmp.Or(s.ties.Reverses, s.ties.ReversedBy)
-}
-
-// reverse looks for the other side of a charge or credit: what both name, one of the
-// same amount before one of another, else one that is like it. A credit takes one
-// charge back; a charge has all credits that name it.
-func (f *fold) reverse(p *pending, other string) error {
-	for _, mark := range prints(p.s) {
-		members, err := f.alike(mark)
-		if err != nil {
-			return err
-		}
-		if !mark.strong {
-			if p.s.partner() == nil {
-				f.pair(p, members)
-			}
-			if p.s.partner() != nil {
-				return nil
-			}
-			continue
-		}
-		found := p.others(members, other)
-		if other == "CG" {
-			found = found[:min(len(found), 1)]
-		}
-		for _, s := range found {
-			charge, credit := s, p.s
-			if other == "CD" {
-				charge, credit = p.s, s
-			}
-			if charge.label() == "aborted" {
-				break
-			}
-			f.partners(credit, charge)
-			if err := f.tieCredits(charge, append(charge.ties.credits(), credit.key)); err != nil {
-				return err
-			}
-		}
-		if len(found) > 0 {
-			return nil
-		}
-	}
-	if p.v.born && other == "CG" {
-		p.v.warnings = append(p.v.warnings, "reversal-without-charge")
-	}
-	return nil
-}
-
-// others are the charges that a credit names, or the credits that name a charge: those
-// of its amount first.
-func (p *pending) others(members []*state, other string) []*state {
-	amount := amountOf(p.s.resource)
-	var same, rest []*state
-	for _, s := range members {
-		charge, credit := s, p.s
-		if other == "CD" {
-			charge, credit = p.s, s
-		}
-		switch {
-		case !transacts(s, other) || !p.s.names(s) || credit.partner() != nil || charge.label() == "aborted":
-		case amountOf(s.resource) == amount:
-			same = append(same, s)
-		case !charge.after(credit):
-			rest = append(rest, s)
-		}
-	}
-	return append(same, rest...)
-}
-
-// after says whether a charge was posted after a credit of the same sender.
-func (s *state) after(credit *state) bool {
-	for i := range credit.stamps {
-		if from := s.heard(credit.stamps[i].name); from != nil {
-			return from.first() > credit.stamps[i].first()
-		}
-	}
-	return false
 }
 
 // recount works out again whether the credits of a charge come to its amount: one of
@@ -421,7 +363,7 @@ func (f *fold) pair(p *pending, members []*state) {
 			continue
 		}
 		for _, charge := range free {
-			if transacts(charge, "CG") && wanted[charge] == nil && charge.precedes(credit, p) {
+			if transacts(charge, "CG") && !negative(charge.resource) && wanted[charge] == nil && charge.precedes(credit, p) {
 				wanted[charge], wanted[credit] = credit, charge
 				break
 			}

@@ -107,6 +107,9 @@ func (f *fold) posting(it *Item, s *state, chain []*state, moved map[string]stri
 	var err error
 	if s != nil {
 		key = s.key
+		if err := f.supersede(it, s); err != nil {
+			return err
+		}
 	} else {
 		if len(chain) > 0 {
 			key = chain[0].key
@@ -170,14 +173,20 @@ func (f *fold) posted(it *Item) (*state, []*state, error) {
 
 // among finds which of the charges, credits or others of one number a line speaks of.
 func (f *fold) among(it *Item, chain []*state) (*state, error) {
-	switch transactionOf(it.Resource) {
-	case "CG", "":
-		return f.chargeOf(it, chain)
-	case "CD":
+	kind := transactionOf(it.Resource)
+	if kind == "CD" {
 		return f.creditOf(it, chain)
-	default:
-		return chain[0], nil
 	}
+	chain = slices.DeleteFunc(slices.Clone(chain), func(s *state) bool { return opposite(s.resource, it.Resource) })
+	switch {
+	case len(chain) == 0:
+		return nil, nil
+	case kind == "CG" || kind == "":
+		return f.chargeOf(it, chain)
+	case amountOf(chain[0].resource) != amountOf(it.Resource):
+		it.warnings = append(it.warnings, "repeated-number")
+	}
+	return chain[0], nil
 }
 
 // again is the n'th key of what was posted under one.
@@ -251,10 +260,14 @@ func (f *fold) chargeOf(it *Item, chain []*state) (*state, error) {
 	}
 	for i, s := range chain {
 		ended, err := f.credited(s)
-		if err == nil && !ended && i == len(chain)-1 {
-			if ended = f.endsNow(s); !ended {
-				ended, err = f.endedBetween(s)
+		if err == nil && !ended {
+			if earlier, err := f.tookBack(it, s); err != nil || earlier {
+				return nil, err
 			}
+			ended, err = f.replaces(it, s)
+		}
+		if err == nil && !ended && i == len(chain)-1 {
+			ended = f.endsNow(s)
 		}
 		if err != nil || !ended {
 			return s, err
@@ -319,26 +332,9 @@ func numbersOf(n *fhir.Node) []string {
 	return out
 }
 
-// endedBetween says whether a message that comes late speaks of an earlier charge: a
-// credit that took none back was sent after it, and before the charge.
-func (f *fold) endedBetween(s *state) (bool, error) {
-	from := s.heard(f.c.Stamp.Sender)
-	if from == nil || f.c.Stamp.Order >= from.first() {
-		return false, nil
-	}
-	members, err := f.namesakes(s)
-	for _, credit := range members {
-		sent := credit.heard(f.c.Stamp.Sender)
-		if transactionOf(credit.resource) == "CD" && credit.partner() == nil && sent != nil && f.c.Stamp.Order <= sent.first() && sent.first() < from.first() {
-			return true, nil
-		}
-	}
-	return false, err
-}
-
 // creditOf finds which of the credits of one number a line speaks of: the one that it
-// repeats, else the last; nil where that has taken one charge back, and the line
-// another: one of its amount, or of another service than the last one's.
+// repeats, else the last, which it puts right; nil where it is another one: of a charge
+// of its amount, of another service, or a further part of a charge whose number it bears.
 func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 	for _, s := range chain {
 		if postingOf(s.resource) == postingOf(it.Resource) {
@@ -346,7 +342,7 @@ func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 		}
 	}
 	last := chain[len(chain)-1]
-	if last.partner() == nil || last.late(f.c.Stamp) {
+	if last.partner() == nil {
 		return last, nil
 	}
 	other := serviceOf(last.resource) != serviceOf(it.Resource)
@@ -354,10 +350,33 @@ func (f *fold) creditOf(it *Item, chain []*state) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range members {
-		if transacts(s, "CG") && s.label() != "aborted" && f.takesBack(it.Resource, s) && (other || amountOf(s.resource) == amountOf(it.Resource)) {
+	named := slices.DeleteFunc(members, func(s *state) bool { return !transacts(s, "CG") || !f.takesBack(it.Resource, s) })
+	open := slices.DeleteFunc(slices.Clone(named), func(s *state) bool { return s.label() == "aborted" })
+	for _, s := range open {
+		if !last.late(f.c.Stamp) && (other || amountOf(s.resource) == amountOf(it.Resource)) {
 			return nil, nil
 		}
+	}
+	for _, s := range chain {
+		if serviceOf(s.resource) == serviceOf(it.Resource) && costOf(s.resource) == costOf(it.Resource) {
+			it.warnings = append(it.warnings, "repeated-number")
+			return s, nil
+		}
+	}
+	for _, s := range named {
+		if was, err := f.wasPosted(s, amountOf(it.Resource)); err != nil || was {
+			return nil, err
+		}
+		if s.label() == "aborted" {
+			continue
+		}
+		if fits, err := f.fits(s, it.Resource); err != nil || fits {
+			it.warnings = append(it.warnings, "repeated-number")
+			return nil, err
+		}
+	}
+	if slices.ContainsFunc(named, func(s *state) bool { return bears(it.Resource, s) }) {
+		it.warnings = append(it.warnings, "repeated-number")
 	}
 	return last, nil
 }
