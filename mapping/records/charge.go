@@ -155,6 +155,7 @@ func (f *fold) reversals() error {
 			return err
 		}
 	}
+	f.closed()
 	for _, credits := range [...]bool{true, false} { // of one message a credit looks first
 		for i := 0; i < len(f.pending); i++ { // reverse pends more
 			p := f.pending[i]
