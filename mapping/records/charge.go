@@ -328,12 +328,25 @@ func (f *fold) alike(mark print) ([]*state, error) {
 // two of other facilities or accounts, whose numbers may be the same.
 func (s *state) names(other *state) bool {
 	differ := func(one, two string) bool { return one != two && one != "" && two != "" }
-	if differ(s.resource.Str("code.coding[0].code"), other.resource.Str("code.coding[0].code")) ||
+	if otherService(s.resource, other.resource) ||
 		differ(s.shown().Str("account[0].reference"), other.shown().Str("account[0].reference")) {
 		return false
 	}
 	referred := extension(s.resource, "reverses") != nil || extension(other.resource, "reverses") != nil
 	return referred || !differ(s.facility(), other.facility())
+}
+
+// otherService says whether two lines name two services; one that names none may be of
+// any.
+func otherService(a, b *fhir.Node) bool {
+	code := func(n *fhir.Node) string {
+		if strings.HasSuffix(n.Str("code.coding[0].system"), "/data-absent-reason") {
+			return ""
+		}
+		return n.Str("code.coding[0].code")
+	}
+	one, two := code(a), code(b)
+	return one != two && one != "" && two != ""
 }
 
 // facility is who gave a charge its number: the key's authority, else the

@@ -99,7 +99,7 @@ func (f *fold) earlierCharge(p *pending, members []*state) (*state, error) {
 			return nil, err
 		}
 		for i, e := range kept {
-			if amountOf(e.resource) != amount || !p.s.names(e) || amountOf(s.resource) == amount && e.after(p.s) {
+			if amountOf(e.resource) != amount || otherService(e.resource, p.s.resource) || amountOf(s.resource) == amount && e.after(p.s) {
 				continue
 			}
 			if err := f.keepEarlier(s.key, slices.Delete(kept, i, i+1)); err != nil {
@@ -152,7 +152,7 @@ func (k Key) first() Key {
 // before, where the charge was there and has room for all of them, or was of their amount.
 func (f *fold) earlierCredits(charge *state, members []*state) error {
 	for _, credit := range members {
-		if transactionOf(credit.resource) != "CD" || !bears(credit.resource, charge) {
+		if transactionOf(credit.resource) != "CD" || !bears(credit.resource, charge) || !charge.names(credit) {
 			continue
 		}
 		kept, err := f.earlier(credit.key)
@@ -162,7 +162,7 @@ func (f *fold) earlierCredits(charge *state, members []*state) error {
 		for i := len(kept) - 1; i >= 0 && charge.label() != "aborted"; i-- {
 			e := kept[i]
 			room, err := f.room(charge, e)
-			if err == nil && !room && charge.names(e) {
+			if err == nil && !room && !otherService(charge.resource, e.resource) {
 				room, err = f.wasPosted(charge, amountOf(e.resource))
 			}
 			if err != nil {
@@ -212,7 +212,7 @@ func (f *fold) morePartly(charge *state) error {
 // room says whether what a credit was before takes back a part of a charge that was
 // there, beside its other credits.
 func (f *fold) room(charge, credit *state) (bool, error) {
-	if !charge.names(credit) {
+	if otherService(charge.resource, credit.resource) {
 		return false, nil
 	}
 	after, err := f.postedAfter(charge, credit)

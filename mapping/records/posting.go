@@ -310,8 +310,7 @@ func (f *fold) unpaired(key string) bool {
 
 // takesBack says whether a credit names the number of a charge, and no other service.
 func (f *fold) takesBack(credit *fhir.Node, s *state) bool {
-	code, other := credit.Str("code.coding[0].code"), s.resource.Str("code.coding[0].code")
-	if code != other && code != "" && other != "" {
+	if otherService(credit, s.resource) {
 		return false
 	}
 	named := numbersOf(credit)

@@ -61,6 +61,7 @@ func TestCreditsInAnyOrder(t *testing.T) {
 		"without a sign":                         {[]bill{posted, again, at(3, line("CD T3 99213 150"))}, "175.00", "reversal-of-earlier-amount"},
 		"of its own number":                      {[]bill{posted, again, at(3, line("CD T4 99213 -150", of("T3")))}, "175.00", "reversal-of-earlier-amount"},
 		"of the charge's number, and named":      {[]bill{posted, again, at(3, line("CD T3 99213 -150", of("T3")))}, "175.00", "reversal-of-earlier-amount"},
+		"that names no service":                  {[]bill{posted, again, at(3, strings.ReplaceAll(line("CD T3 99213 -150"), "99213^x^L", ""))}, "175.00", "reversal-of-earlier-amount"},
 		"of another day":                         {[]bill{posted, again, at(3, line("CD T3 99213 -150", day))}, "175.00", "reversal-of-earlier-amount"},
 		"with a second posting of another day":   {[]bill{posted, at(2, line("CG T3 99213 175", day)), at(3, line("CD T3 99213 -150"))}, "175.00", ""},
 		"and an adjustment":                      {[]bill{posted, again, at(3, line("CD T3 99213 -150")), at(4, line("AJ T3 ADJ -150"))}, "175.00", "reversal-of-earlier-amount"},
@@ -101,6 +102,41 @@ func TestCreditsInAnyOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The same holds where the patient or the account is merged in between.
+func TestCreditAfterMerge(t *testing.T) {
+	const first, next = "AC306^^^ALDER^AN", "AC306N^^^ALDER^AN"
+	for name, c := range map[string]struct {
+		patient, account string
+		merge            []string
+	}{
+		"patient": {"200", "", []string{header("ADT^A40", 3), billed("200", ""), "MRG|100^^^ALDER^MR"}},
+		"account": {"100", next, []string{header("ADT^A41", 3), billed("100", next), "MRG|100^^^ALDER^MR||" + first}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			account := first
+			if c.account == "" {
+				account = ""
+			}
+			l.post(header("DFT^P03", 1), billed("100", account), line("CG T3 99213 150"))
+			l.post(header("DFT^P03", 2), billed("100", account), line("CG T3 99213 175"))
+			l.post(c.merge...)
+			l.post(header("DFT^P03", 4), billed(c.patient, c.account), line("CD T3 99213 -150"))
+			require.Equal(t, []string{"CG 175 billable", "CD -150 billable", "CG 150 aborted"}, l.books())
+			require.Equal(t, "175.00", l.balance())
+			require.Equal(t, l.newest[l.order[0]].Subject.Survivor, l.newest[l.order[2]].Subject.Survivor)
+		})
+	}
+}
+
+// A credit that names no service takes back the charge whose number it bears.
+func TestCreditOfNoService(t *testing.T) {
+	l := newLedger(t)
+	l.post(header("DFT^P03", 1), billed("100", "AC1"), line("CG T3 99213 150"))
+	l.post(header("DFT^P03", 2), billed("100", "AC1"), strings.ReplaceAll(line("CD T3 99213 -150"), "99213^x^L", ""))
+	require.Equal(t, []string{"CG 150 aborted", "CD -150 billable"}, l.books())
 }
 
 // Whatever was posted under a number, and whichever of it credits take back: the order
