@@ -256,8 +256,11 @@ func TestBundles(t *testing.T) {
 		r, _ := call(t, "POST", base+"/"+alone, `{"resourceType":"`+alone+`","type":"collection"}`)
 		require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode, "%s by itself is held nowhere", alone)
 	}
-	r, _ = call(t, "POST", base, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"Patient/1"}}]}`)
-	require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode)
+	for _, kind := range []string{"transaction", "batch", "history"} { // a deletion is not dropped without a word
+		r, text := call(t, "POST", base, `{"resourceType":"Bundle","type":"`+kind+`","entry":[{"request":{"method":"DELETE","url":"Patient/1"},"response":{"status":"204"}}]}`)
+		require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode, kind)
+		require.Contains(t, string(text), "Bundle.entry[0].request.method")
+	}
 }
 
 func TestRefusals(t *testing.T) {

@@ -186,8 +186,8 @@ func (s *Server) fits(w http.ResponseWriter, q Request, node *fhir.Node) bool {
 		s.fail(w, http.StatusRequestEntityTooLarge, "too-costly", "Bundle.entry", "a Bundle here has up to "+strconv.Itoa(s.cfg.MaxEntries)+" entries; send it in parts")
 	case q.Type != "" && (typ == "Bundle" || typ == "MessageHeader" || typ == "Provenance"):
 		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "resourceType", "a "+typ+" is taken within a Bundle at the base only")
-	case s.writesNot(node):
-		s.fail(w, http.StatusUnprocessableEntity, "not-supported", "Bundle.entry.request.method", "an entry's method is POST or PUT")
+	case fhir.NoWrite(node) != "":
+		s.fail(w, http.StatusUnprocessableEntity, "not-supported", fhir.NoWrite(node), "an entry is a POST or a PUT of a resource; what is deleted is sent as such, with the status entered-in-error")
 	default:
 		return s.addressed(w, node)
 	}
@@ -223,19 +223,6 @@ func (s *Server) addressed(w http.ResponseWriter, node *fhir.Node) bool {
 		updated[want] = true
 	}
 	return true
-}
-
-// writesNot says whether a transaction asks for more than creates and updates.
-func (s *Server) writesNot(node *fhir.Node) bool {
-	if t := node.Str("type"); node.ResourceType() != "Bundle" || t != "transaction" && t != "batch" {
-		return false
-	}
-	for _, e := range node.Get("entry").Items() {
-		if m := e.Str("request.method"); m != http.MethodPost && m != http.MethodPut {
-			return true
-		}
-	}
-	return false
 }
 
 func bundleType(t string) bool {

@@ -202,6 +202,7 @@ func TestFailures(t *testing.T) {
 		{name: "no text", file: "a.json", content: "{\"resourceType\":\"Patient\",\"gender\":\"\xff" + secret + `"}`, err: &trouble{"AR", "100", "", "not UTF-8"}},
 		{name: "no resource", file: "a.json", content: `{"name":"` + secret + `"}`, err: &trouble{"AR", "101", "resourceType", "resourceType is missing"}},
 		{name: "a search's Bundle", file: "a.json", content: `{"resourceType":"Bundle","type":"searchset"}`, err: &trouble{"AR", "103", "Bundle.type", ""}},
+		{name: "a deletion", file: "a.json", content: `{"resourceType":"Bundle","type":"history","entry":[{"request":{"method":"DELETE","url":"Patient/1"}}]}`, err: &trouble{"AR", "103", "Bundle.entry[0].request.method", ""}},
 		{name: "not valid", file: "a.JSON", content: `{"resourceType":"Patient","gender":"` + secret + `"}`, err: &trouble{"AR", "102", "Patient.gender", "not a code"}},
 		{name: "a large resource", file: "a.json", content: `{"resourceType":"Patient","id":"` + strings.Repeat(secret, 10_000) + `"}`, err: &trouble{"AR", "104", "", "message longer than the limit"}},
 	}

@@ -324,6 +324,9 @@ func (s *Source) request(raw []byte) ([]byte, *problem) {
 		if n := len(node.Get("entry").Items()); n > s.cfg.MaxEntries {
 			return nil, &problem{Code: "AR", Condition: "104", Place: "Bundle.entry", Reason: fmt.Sprintf("a Bundle here has up to %d entries; send it in parts", s.cfg.MaxEntries)}
 		}
+		if place := fhir.NoWrite(node); place != "" {
+			return nil, &problem{Code: "AR", Condition: "103", Place: place, Reason: "an entry is a POST or a PUT of a resource; what is deleted is sent as such, with the status entered-in-error"}
+		}
 	default:
 		if request.ID = node.ID(); request.ID != "" {
 			request.Method = "PUT"

@@ -59,6 +59,7 @@ type intakeEntry struct {
 	put  bool
 	same bool // the bytes are carried unchanged: a lone resource with its id
 	new  bool // only where nothing is held yet
+	past bool // a history has a newer version of it
 
 	names []string // how relative references call it at its sender
 }
@@ -82,6 +83,7 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 	}
 	var out []intakeEntry
 	moved := map[string]string{}
+	history := root.Str("type") == "history"
 	for _, item := range root.Get("entry").Items() {
 		n := item.Get("resource")
 		if n == nil {
@@ -90,12 +92,12 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		n.Name = ""
 		method, url := item.Str("request.method"), item.Str("request.url")
 		id := ""
-		if method == "PUT" {
+		if method == "PUT" && !history {
 			_, id, _ = strings.Cut(url, "/")
-		} else if method == "" || fhir.IsUUID(strings.TrimPrefix(item.Str("fullUrl"), "urn:uuid:")) {
+		} else if method == "" || history || fhir.IsUUID(strings.TrimPrefix(item.Str("fullUrl"), "urn:uuid:")) {
 			id = n.ID()
 		}
-		e := intakeEntry{node: n, put: method == "PUT", new: item.Str("request.ifNoneExist") != ""}
+		e := intakeEntry{node: n, put: method == "PUT" || history, new: item.Str("request.ifNoneExist") != ""}
 		e.ref = n.ResourceType() + "/" + req.identity(n, id, item.Str("request.ifNoneExist"))
 		if found := req.Exists[len(out)]; found != "" {
 			e.ref = found
@@ -105,6 +107,9 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		}
 		e.names = namesOf(n, item.Str("fullUrl"))
 		out = append(out, e)
+	}
+	if history {
+		supersede(out)
 	}
 	for i := range out { // a resource that has the name here is the one that is meant
 		moved[out[i].ref] = out[i].ref
@@ -122,6 +127,27 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		out[i].node.Set("id", fhir.NewString(id))
 	}
 	return out, typ, nil
+}
+
+// supersede marks the versions of a history that are not the newest of their
+// resource. The oldest stand last (R4 RESTful API, history), unless the versions
+// themselves say otherwise when they came about.
+func supersede(entries []intakeEntry) {
+	newest := map[string]int{}
+	for i := range entries {
+		at, known := newest[entries[i].ref]
+		if known {
+			this, err := instant(entries[i].node.Str("meta.lastUpdated"))
+			other, failed := instant(entries[at].node.Str("meta.lastUpdated"))
+			known = err != nil || failed != nil || !this.After(other)
+		}
+		if !known {
+			newest[entries[i].ref] = i
+		}
+	}
+	for i := range entries {
+		entries[i].past = newest[entries[i].ref] != i
+	}
 }
 
 // namesOf gives the relative references to a resource at its sender: the end of
@@ -190,6 +216,9 @@ func FromFHIR(req FHIRRequest) (*Change, error) {
 	c.Stamp = Stamp{Sender: "fhir|" + req.Origin.Source, Order: "t" + req.Received.UTC().Format("20060102150405.0000") + fmt.Sprintf("%020d", req.Origin.Journal)}
 	for i := range entries {
 		e := &entries[i]
+		if e.past {
+			continue
+		}
 		_, id, _ := strings.Cut(e.ref, "/")
 		if e.new {
 			c.OnlyNew = append(c.OnlyNew, e.ref)

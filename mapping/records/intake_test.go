@@ -90,3 +90,31 @@ func TestReferencesOutOfATransaction(t *testing.T) {
 		`{"fullUrl":"http://liaison/fhir/Appointment/a1","resource":{"resourceType":"Appointment","status":"booked","identifier":[{"system":"urn:y","value":"A1"}],"participant":[{"actor":{"reference":"Patient/p1"},"status":"accepted"}]},"request":{"method":"POST","url":"Appointment"}}]}`)
 	require.Contains(t, string(w.last(records.Appointment).Resource), `"reference":"Patient/p1"`)
 }
+
+// A history has its oldest versions last (R4 RESTful API, history): the newest
+// is what the resource is, under the id that its server gave it.
+func TestHistory(t *testing.T) {
+	version := func(method, status, updated string) string {
+		meta := ""
+		if updated != "" {
+			meta = `"meta":{"lastUpdated":"` + updated + `"},`
+		}
+		return `{"fullUrl":"http://portal/fhir/ChargeItem/c1","resource":{"resourceType":"ChargeItem","id":"c1",` + meta + `"status":"` + status + `"},"request":{"method":"` + method + `","url":"ChargeItem"},"response":{"status":"200"}}`
+	}
+	for name, entries := range map[string]string{
+		"newest first":                   version("PUT", "billed", "") + "," + version("PUT", "billable", "") + "," + version("POST", "planned", ""),
+		"newest first, with their times": version("PUT", "billed", "2026-03-10T12:00:00Z") + "," + version("POST", "planned", "2026-03-10T10:00:00Z"),
+		"newest last, as they say":       version("POST", "planned", "2026-03-10T10:00:00Z") + "," + version("PUT", "billed", "2026-03-10T12:00:00Z"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &client{world: newWorld(t)}
+			made := w.ask("POST", "", "", `{"resourceType":"Bundle","type":"history","entry":[`+entries+`]}`)
+			require.Len(t, made, 1)
+			require.Equal(t, "billed", made[0].State)
+			require.Contains(t, string(made[0].Resource), `"status":"billed"`)
+			require.Equal(t, "c1", made[0].Key.ID)
+			made = w.ask("PUT", "ChargeItem", "c1", `{"resourceType":"ChargeItem","id":"c1","status":"aborted"}`)
+			require.Equal(t, uint64(2), made[0].Version)
+		})
+	}
+}
