@@ -173,6 +173,7 @@ type resource struct {
 	walked     bool
 	ref        string
 	related    bool // no record of its own
+	news       bool // an observation that is another than was held
 	mark       mark
 	reached    *pending // the last record that was found to carry it
 	carrier    *pending // the first
@@ -278,9 +279,7 @@ func (f *fold) change() error {
 		}
 	}
 	f.spare.related = f.related[:0]
-	if len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0 {
-		f.out.Flags = append(f.out.Flags, "no-record")
-	}
+	none := len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0
 	if err := f.hold(); err != nil {
 		return err
 	}
@@ -288,6 +287,12 @@ func (f *fold) change() error {
 		if err := f.items(&c.Items[i]); err != nil {
 			return err
 		}
+	}
+	if err := f.reports(); err != nil {
+		return err
+	}
+	if none && len(f.pending) == 0 {
+		f.out.Flags = append(f.out.Flags, "no-record")
 	}
 	if err := f.awaited(); err != nil {
 		return err

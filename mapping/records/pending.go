@@ -14,6 +14,7 @@ type pending struct {
 	name     []byte
 	carries  []*resource // of the message, no records of their own
 	attached []string    // those of them that the record does not refer to
+	shows    []string    // those that it refers to in steps which are not of the message
 }
 
 // pend notes a record that the message bears on; the version is written when

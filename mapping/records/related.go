@@ -79,6 +79,7 @@ func (f *fold) attach() {
 		}
 		n := p.s.resource
 		p.reach(f, f.nodes[n.ResourceType()+"/"+n.ID()].refers())
+		p.reach(f, p.shows)
 	}
 	for _, r := range f.related {
 		if r.carrier != nil || !r.related || f.nodes[r.ref] != r || contextual(r.ref) {
@@ -166,6 +167,9 @@ func (f *fold) learn(p *pending) error {
 			return err
 		}
 	}
+	if err := f.learnHeld(p); err != nil {
+		return err
+	}
 	if len(s.marks) > mostMarks {
 		s.marks = s.marks[:0]
 		for _, r := range p.carries {
@@ -191,7 +195,7 @@ func (f *fold) differs(p *pending, r *resource, before mark) error {
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	if len(old) > 0 && old[0] != 0 && digest(r.ref, old) == before {
+	if len(old) > 0 && old[0] != 0 && (digest(r.ref, old) == before || before == mark{} && r.news) {
 		n, err := fhir.ParseJSON(old)
 		if err != nil {
 			return fmt.Errorf("read resource: %w", err)
@@ -258,6 +262,13 @@ func (f *fold) hold() error {
 		}
 		f.put(stamped, stamp)
 		key, next := stamped[1:], f.text(r) // f/ and the reference
+		if f.c.Sought && observed(r.ref) {
+			old, err := f.get(key)
+			if err != nil {
+				return err
+			}
+			r.news = string(old) != string(next)
+		}
 		if holder != nil && holder.Holds(key, next) {
 			continue
 		}
