@@ -118,3 +118,40 @@ func TestHistory(t *testing.T) {
 		})
 	}
 }
+
+// A patient who is named by an identifier (R4 §2.3.0.1.3) is the record's, as one
+// who is named by a reference.
+func TestPatientByIdentifier(t *testing.T) {
+	w := &client{world: newWorld(t)}
+	w.ask("PUT", "Patient", "p1", `{"resourceType":"Patient","id":"p1","identifier":[{"type":{"coding":[{"code":"MR"}]},"system":"urn:x","value":"MRN1"},{"system":"urn:ss","value":"SS1"}]}`)
+	order := func(subject string) *records.Record {
+		made := w.ask("PUT", "ServiceRequest", "s1", `{"resourceType":"ServiceRequest","id":"s1","status":"active","intent":"order","subject":`+subject+`}`)
+		require.Len(t, made, 1)
+		return made[0]
+	}
+	number := func(system, value, more string) string {
+		return `{` + more + `"identifier":{"system":"` + system + `","value":"` + value + `"}}`
+	}
+	for _, subject := range []string{
+		number("urn:x", "MRN1", ""), number("urn:ss", "SS1", `"type":"Patient",`), number("urn:x", "MRN1", `"reference":"http://ehr/fhir/Patient/77",`),
+	} {
+		r := order(subject)
+		require.NotNil(t, r.Subject.Survivor, subject)
+		require.Equal(t, "MRN1", r.Subject.Survivor.ID, subject)
+		require.Len(t, r.Subject.IDs, 2)
+		require.Contains(t, fmt.Sprintf("%s", r.Related), `"MRN1"`)
+	}
+	made := w.ask("PUT", "Appointment", "a1", `{"resourceType":"Appointment","id":"a1","status":"booked","participant":[{"actor":`+number("urn:rooms", "R1", `"type":"Location",`)+`,"status":"accepted"},{"actor":`+number("urn:x", "MRN1", "")+`,"status":"accepted"}]}`)
+	require.Equal(t, "MRN1", made[0].Subject.Survivor.ID)
+
+	w.ask("POST", "", "", `{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"ServiceRequest","id":"s2","status":"active","intent":"order","subject":`+number("urn:ss", "SS9", `"type":"Patient",`)+`}},
+		{"resource":{"resourceType":"Patient","id":"p9","identifier":[{"system":"urn:x","value":"MRN9"},{"system":"urn:ss","value":"SS9"}]}}]}`)
+	require.Equal(t, "MRN9", w.lastOf(records.Order, "s2").Subject.Survivor.ID, "who is in the Bundle too")
+
+	r := order(number("urn:x", "MRN2", `"type":"Patient",`)) // of whom nothing is known yet
+	require.Equal(t, "MRN2", r.Subject.Survivor.ID)
+	require.Contains(t, r.Quality.Warnings, "patient-changed")
+	w.ask("PUT", "Patient", "p2", `{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:x","value":"MRN2"}]}`)
+	w.ask("PUT", "Patient", "p3", `{"resourceType":"Patient","id":"p3","identifier":[{"system":"urn:x","value":"MRN3"}],"link":[{"other":{"reference":"Patient/p2"},"type":"replaces"}]}`)
+	require.Equal(t, "MRN3", w.last(records.Order).Subject.Survivor.ID, "the order goes with him")
+}

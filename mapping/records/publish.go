@@ -98,6 +98,13 @@ func (f *fold) context(of *resource, p *pending) (*context, error) {
 	seen := emptied(f.spare.seen)
 	seen[of.node.ResourceType()+"/"+of.node.ID()] = true
 	queue := append(append(cleared(f.spare.queue), of.refers()...), p.attached...)
+	if s := p.s; f.c.Sought && s.kind != Patient && s.subject != s.key.String() && patientOf(of.node) == "" { // named by an identifier
+		if who, err := f.peek(Patient, s.subject); err != nil {
+			return nil, err
+		} else if who != nil {
+			queue = append(queue, "Patient/"+who.resource.ID())
+		}
+	}
 	for i := range v.changed {
 		if d := &v.changed[i]; v.before != nil && d.Old != nil && d.New == nil {
 			queue = d.Old.AppendReferences(queue)

@@ -180,7 +180,13 @@ func (f *fold) owners() (map[string]string, error) {
 				named[ref] = name
 			}
 		}
-		if it.owner = named[ref]; it.owner == "" {
+		if it.owner = named[ref]; it.owner == "" && c.Sought {
+			var err error
+			if it.owner, err = f.identified(it.Resource); err != nil {
+				return nil, err
+			}
+		}
+		if it.owner == "" {
 			it.owner = only
 		}
 	}
@@ -202,6 +208,59 @@ func patientOf(n *fhir.Node) string {
 		}
 	}
 	return ""
+}
+
+// identified gives the patient whom a resource names by an identifier instead of
+// a reference that is known (R4 §2.3.0.1.3), "" where it does not.
+func (f *fold) identified(n *fhir.Node) (string, error) {
+	var named []*fhir.Node
+	for _, path := range [...]string{"subject", "patient", "beneficiary", "for"} {
+		named = append(named, n.Get(path).Items()...)
+	}
+	for _, item := range n.Get("participant").Items() {
+		if actor := item.Get("actor"); actor != nil {
+			named = append(named, actor)
+		}
+	}
+	for _, who := range named {
+		k := Key{Assigner: who.Str("identifier.system"), ID: who.Str("identifier.value")}
+		typ := who.Str("type")
+		if k.Assigner == "" || k.ID == "" || typ != "" && typ != "Patient" {
+			continue
+		}
+		key, err := f.patientWith(k)
+		if err != nil || key != "" {
+			return key, err
+		}
+		if typ == "Patient" {
+			return k.String(), nil
+		}
+	}
+	return "", nil
+}
+
+// patientWith finds the record of the only patient who has an identifier, ""
+// where there is none.
+func (f *fold) patientWith(k Key) (string, error) {
+	condition := fhir.Condition{{{System: k.Assigner, Value: k.ID}}}
+	for i := range f.c.Items {
+		if it := &f.c.Items[i]; it.Kind == Patient && condition.Matches(it.Resource) {
+			return it.Key.String(), nil
+		}
+	}
+	key, err := f.canonical(Patient, k)
+	if err != nil {
+		return "", err
+	}
+	if known, err := f.peek(Patient, key); err != nil || known != nil {
+		return key, err
+	}
+	refs, err := Search(f.view, "Patient", condition)
+	if err != nil || len(refs) != 1 {
+		return "", err
+	}
+	_, key, err = f.recordOf(refs[0])
+	return key, err
 }
 
 // belong puts a record under the patient that the newest message names, and
