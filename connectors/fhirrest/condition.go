@@ -2,6 +2,7 @@ package fhirrest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 // A decision is what a request's conditions come to.
 type decision struct {
 	exists map[int]*resource // by entry: what If-None-Exist has found
+	found  map[string]string // Type/id by the text of the reference that is a search for it
 	failed bool              // and was answered
 }
 
@@ -19,6 +21,9 @@ type decision struct {
 // else that this server takes can come between.
 func conditional(r *http.Request, q Request, node *fhir.Node) bool {
 	if q.IfNoneExist != "" || r.Header.Get("If-Match") != "" || q.Method == http.MethodPut && r.Header.Get("If-None-Match") != "" {
+		return true
+	}
+	if slices.ContainsFunc(node.AppendReferences(nil), searches) {
 		return true
 	}
 	if q.Type == "" {
@@ -40,7 +45,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, q Request, node 
 		if q.Method != http.MethodPut {
 			none = ""
 		}
-		d.failed = len(refs) == 0 || !s.holds(w, r, &d, 0, refs[0], "", q.IfNoneExist, match, none)
+		d.failed = len(refs) == 0 || !s.holds(w, r, &d, 0, refs[0], "", q.IfNoneExist, match, none) || !s.seek(w, r, &d, q.Type, node, nil)
 		return d
 	}
 	i := 0
@@ -55,7 +60,88 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, q Request, node 
 		}
 		i++
 	}
+	within := members(node, refs, d.exists)
+	for at, e := range node.Get("entry").Items() {
+		if n := e.Get("resource"); n != nil && !s.seek(w, r, &d, "Bundle.entry["+strconv.Itoa(at)+"].resource", n, within) {
+			d.failed = true
+			return d
+		}
+	}
 	return d
+}
+
+// searches says whether a reference is a search (R4 §3.1.0.11.2, conditional
+// references).
+func searches(ref string) bool { return strings.Contains(ref, "?") && !strings.Contains(ref, "://") }
+
+// A member is a resource of a Bundle, and what it will be held as.
+type member struct {
+	node *fhir.Node
+	ref  string
+}
+
+// members gives the resources of a Bundle.
+func members(bundle *fhir.Node, refs []string, exists map[int]*resource) []member {
+	var out []member
+	for _, e := range bundle.Get("entry").Items() {
+		n := e.Get("resource")
+		if n == nil || len(out) >= len(refs) {
+			continue
+		}
+		m := member{node: n, ref: refs[len(out)]}
+		if found := exists[len(out)]; found != nil {
+			m.ref = found.ref
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// seek finds what a resource's references search for: in its Bundle, else among
+// what is held. One that finds nothing, or several, fails the request.
+func (s *Server) seek(w http.ResponseWriter, r *http.Request, d *decision, place string, n *fhir.Node, within []member) bool {
+	for _, text := range n.AppendReferences(nil) {
+		if !searches(text) || d.found[text] != "" {
+			continue
+		}
+		typ, query, _ := strings.Cut(text, "?")
+		condition, err := fhir.ParseCondition(query)
+		if err != nil || !s.types[typ] {
+			s.fail(w, http.StatusBadRequest, "not-supported", place, "a reference that is a search is Type?identifier=system|value")
+			return false
+		}
+		var refs []string
+		for _, m := range within {
+			if m.node.ResourceType() == typ && condition.Matches(m.node) && !slices.Contains(refs, m.ref) {
+				refs = append(refs, m.ref)
+			}
+		}
+		if len(refs) == 0 {
+			if !s.done(r.Context()) {
+				w.Header().Set("Retry-After", "5")
+				s.fail(w, http.StatusServiceUnavailable, "transient", place, "what was sent before is not done yet, so a reference that is a search cannot be followed; send it again")
+				return false
+			}
+			if refs, err = s.cfg.Search(r.Context(), typ, condition); err != nil {
+				s.fail(w, http.StatusInternalServerError, "exception", place, "the resources cannot be searched")
+				return false
+			}
+		}
+		switch len(refs) {
+		case 0:
+			s.fail(w, http.StatusPreconditionFailed, "not-found", place, "a reference that is a search finds nothing")
+			return false
+		case 1:
+		default:
+			s.fail(w, http.StatusPreconditionFailed, "multiple-matches", place, "a reference that is a search finds several resources")
+			return false
+		}
+		if d.found == nil {
+			d.found = map[string]string{}
+		}
+		d.found[text] = refs[0]
+	}
+	return true
 }
 
 // holds checks one resource's conditions; false when it has answered that they

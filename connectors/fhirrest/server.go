@@ -30,6 +30,12 @@ type Request struct {
 	// Exists are the resources that conditions have found, Type/id, by the place
 	// of the resource in the request.
 	Exists map[int]string `json:"exists,omitempty"`
+	// Found are the resources that references which are searches have found,
+	// Type/id, by the text of the reference.
+	Found map[string]string `json:"found,omitempty"`
+	// Base is the base as the client called it, without its scheme, where the body
+	// may refer to it.
+	Base string `json:"base,omitempty"`
 }
 
 // Config says how a server listens, and what it asks of the rest of Liaison.

@@ -54,7 +54,7 @@ func serve(t *testing.T, in *intake, change func(*fhirrest.Config)) string {
 	cfg := fhirrest.Config{
 		Name: "portal", Listen: "127.0.0.1:0", MaxBody: 64 << 10, Outcomes: in, Types: []string{"Patient", "Observation", "Binary", "Bundle"},
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
-			return records.Identify(records.FHIRRequest{Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Body: body})
+			return records.Identify(records.FHIRRequest{Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Found: r.Found, Base: r.Base, Body: body})
 		},
 		Read: func(_ context.Context, typ, id string) ([]byte, uint64, error) {
 			if held, ok := in.held[typ+"/"+id]; ok {
@@ -261,6 +261,42 @@ func TestBundles(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, r.StatusCode, kind)
 		require.Contains(t, string(text), "Bundle.entry[0].request.method")
 	}
+}
+
+// A reference may be a search (R4 §3.1.0.11.2, conditional references): it finds
+// one resource, of the Bundle or held, or the request fails.
+func TestReferencesThatSearch(t *testing.T) {
+	in := &intake{held: map[string]string{
+		"Patient/p1": `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:x","value":"1"},{"system":"urn:all","value":"1"}]}`,
+		"Patient/p2": `{"resourceType":"Patient","id":"p2","identifier":[{"system":"urn:x","value":"2"},{"system":"urn:all","value":"1"}]}`,
+	}}
+	base := serve(t, in, nil)
+	transaction := func(search string) string {
+		return `{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Observation","id":"o1","status":"final","subject":{"reference":"` + search + `"}},"request":{"method":"PUT","url":"Observation/o1"}},
+			{"resource":{"resourceType":"Patient","id":"p3","identifier":[{"system":"urn:x","value":"3"}]},"request":{"method":"PUT","url":"Patient/p3"}}]}`
+	}
+	for search, status := range map[string]int{
+		"Patient?identifier=urn:x|1": 200, "Patient?identifier=urn:x|3": 200, "Patient?identifier=urn:x|9": 412, "Patient?identifier=urn:all|1": 412,
+		"Patient?name=secret": 400, "Patient?identifier=secret": 400, "Pet?identifier=urn:x|1": 400,
+	} {
+		in.got = nil
+		r, text := call(t, "POST", base, transaction(search))
+		require.Equal(t, status, r.StatusCode, search)
+		if status != 200 {
+			require.Empty(t, in.got, search)
+			require.Contains(t, text, "Bundle.entry[0].resource", search)
+			require.NotContains(t, text, "secret")
+			continue
+		}
+		require.JSONEq(t, `{"method":"POST","type":"","found":{"`+search+`":"Patient/p`+search[len(search)-1:]+`"}}`, string(in.got[0].Meta))
+	}
+	in.got = nil
+	r, _ := call(t, "PUT", base+"/Observation/o1", `{"resourceType":"Observation","id":"o1","subject":{"reference":"Patient?identifier=urn:x|1"}}`)
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	require.Contains(t, string(in.got[0].Meta), `"Patient/p1"`)
+	r, _ = call(t, "PUT", base+"/Observation/o1", `{"resourceType":"Observation","id":"o1","subject":{"reference":"`+base+`/Patient/p1/_history/7"}}`)
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	require.Contains(t, string(in.got[1].Meta), strings.TrimPrefix(base, "http://"))
 }
 
 func TestRefusals(t *testing.T) {

@@ -53,6 +53,9 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, q Request) {
 			return
 		}
 	}
+	if base := r.Host + s.cfg.Base; bytes.Contains(body, []byte(base+"/")) || bytes.Contains(body, []byte(`\/`)) || bytes.Contains(body, []byte(`\u`)) {
+		q.Base = base
+	}
 	refs, err := s.cfg.Identify(q, body)
 	if err != nil {
 		s.fail(w, http.StatusUnprocessableEntity, "invalid", "", "the resources cannot be identified")
@@ -89,7 +92,8 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request, q Request, node
 			s.answered(w, r, http.StatusOK, found.text)
 			return receipt, nil, nil, false
 		}
-		if exists = d.exists; len(exists) > 0 {
+		q.Found = d.found
+		if exists = d.exists; len(exists) > 0 || len(q.Found) > 0 {
 			q.Exists = map[int]string{}
 			for i, found := range exists {
 				q.Exists[i] = found.ref

@@ -18,10 +18,16 @@ type FHIRRequest struct {
 	IfNoneExist string `json:"ifNoneExist,omitempty"`
 	// Exists are the resources that conditions have found, Type/id, by the place
 	// of the resource in the request: they stay as they are.
-	Exists   map[int]string `json:"exists,omitempty"`
-	Body     []byte         `json:"-"`
-	Origin   Origin         `json:"-"`
-	Received time.Time      `json:"-"`
+	Exists map[int]string `json:"exists,omitempty"`
+	// Found are the resources that conditional references have found, Type/id, by
+	// the text of the reference (R4 §3.1.0.11.2).
+	Found map[string]string `json:"found,omitempty"`
+	// Base is our own FHIR base as the client called it, without its scheme, where
+	// references may name it; "" where they do not.
+	Base     string    `json:"base,omitempty"`
+	Body     []byte    `json:"-"`
+	Origin   Origin    `json:"-"`
+	Received time.Time `json:"-"`
 }
 
 // Identify gives the type and id under which each resource of a request is
@@ -78,7 +84,9 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 	if typ != "Bundle" || req.Type == "Bundle" {
 		e := intakeEntry{node: root, put: req.Method == "PUT", new: req.IfNoneExist != ""}
 		e.ref = typ + "/" + req.identity(root, req.ID, req.IfNoneExist)
-		e.same = root.ID() != "" && e.ref == typ+"/"+root.ID()
+		moved := map[string]string{}
+		req.lead(root, moved)
+		e.same = !redirect(root, moved) && root.ID() != "" && e.ref == typ+"/"+root.ID()
 		return []intakeEntry{e}, typ, nil
 	}
 	var out []intakeEntry
@@ -122,11 +130,38 @@ func (req FHIRRequest) entries() ([]intakeEntry, string, error) {
 		}
 	}
 	for i := range out {
+		req.lead(out[i].node, moved)
+	}
+	for i := range out {
 		redirect(out[i].node, moved)
 		_, id, _ := strings.Cut(out[i].ref, "/")
 		out[i].node.Set("id", fhir.NewString(id))
 	}
 	return out, typ, nil
+}
+
+// lead adds where a resource's references lead that are searches, or URLs of our
+// own server: a client may use the Location that it was answered.
+func (req FHIRRequest) lead(n *fhir.Node, moved map[string]string) {
+	if req.Base == "" && len(req.Found) == 0 {
+		return
+	}
+	for _, text := range n.AppendReferences(nil) {
+		if _, known := moved[text]; known {
+			continue
+		}
+		if to, found := req.Found[text]; found {
+			moved[text] = to
+			continue
+		}
+		_, rest, _ := strings.Cut(text, "://")
+		if rest, own := strings.CutPrefix(rest, req.Base+"/"); own && req.Base != "" {
+			rest, _, _ = strings.Cut(rest, "/_history/")
+			if strings.Count(rest, "/") == 1 {
+				moved[text] = rest
+			}
+		}
+	}
 }
 
 // supersede marks the versions of a history that are not the newest of their

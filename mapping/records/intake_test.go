@@ -155,3 +155,27 @@ func TestPatientByIdentifier(t *testing.T) {
 	w.ask("PUT", "Patient", "p3", `{"resourceType":"Patient","id":"p3","identifier":[{"system":"urn:x","value":"MRN3"}],"link":[{"other":{"reference":"Patient/p2"},"type":"replaces"}]}`)
 	require.Equal(t, "MRN3", w.last(records.Order).Subject.Survivor.ID, "the order goes with him")
 }
+
+// A reference by a URL of our own, as the Location that a client was answered,
+// and one that is a search, lead to what is held.
+func TestReferencesToWhatIsHeld(t *testing.T) {
+	for _, reference := range []string{"https://liaison:8080/fhir/Patient/p1", "http://liaison:8080/fhir/Patient/p1/_history/7", "Patient?identifier=urn:x|MRN1"} {
+		order := `{"resourceType":"ServiceRequest","id":"s1","status":"active","intent":"order","subject":{"reference":"` + reference + `"}}`
+		for name, request := range map[string]records.FHIRRequest{
+			"alone":       {Method: "PUT", Type: "ServiceRequest", ID: "s1", Body: []byte(order)},
+			"in a Bundle": {Method: "POST", Body: []byte(`{"resourceType":"Bundle","type":"transaction","entry":[{"resource":` + order + `,"request":{"method":"PUT","url":"ServiceRequest/s1"}}]}`)},
+		} {
+			t.Run(name, func(t *testing.T) {
+				w := &client{world: newWorld(t)}
+				w.ask("PUT", "Patient", "p1", `{"resourceType":"Patient","id":"p1","identifier":[{"system":"urn:x","value":"MRN1"}]}`)
+				request.Base, request.Found = "liaison:8080/fhir", map[string]string{"Patient?identifier=urn:x|MRN1": "Patient/p1"}
+				request.Received, request.Origin = time.Unix(9, 0), records.Origin{Source: "portal", SHA256: "9", Journal: 9}
+				change, err := records.FromFHIR(request)
+				require.NoError(t, err)
+				made := w.fold(change)
+				require.Contains(t, string(made[0].Resource), `{"reference":"Patient/p1"}`)
+				require.Equal(t, "MRN1", made[0].Subject.Survivor.ID)
+			})
+		}
+	}
+}

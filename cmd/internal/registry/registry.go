@@ -87,7 +87,7 @@ func openFHIR(ctx context.Context, c *config.Config, s *config.Source, d Deps) (
 		Processed: s.Ack == "processed", Check: d.Check, Read: d.Read, Search: d.Search, Brought: d.Brought, Types: d.Types, Held: records.Held, Room: d.Room, Descriptors: d.Descriptors, Outcomes: d.Outcomes, Answered: d.Answered, Log: d.Log,
 		Identify: func(r fhirrest.Request, body []byte) ([]string, error) {
 			return records.Identify(records.FHIRRequest{
-				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Body: body, Origin: records.Origin{Source: s.Name},
+				Method: r.Method, Type: r.Type, ID: r.ID, IfNoneExist: r.IfNoneExist, Exists: r.Exists, Found: r.Found, Base: r.Base, Body: body, Origin: records.Origin{Source: s.Name},
 			})
 		},
 	})
