@@ -320,6 +320,9 @@ func (f *fold) change() error {
 	if err := f.overlaps(); err != nil {
 		return err
 	}
+	if err := f.adopts(); err != nil {
+		return err
+	}
 	if len(f.moves) > 0 {
 		if err := f.move(&continuation{Moves: f.moves}); err != nil {
 			return err
@@ -445,6 +448,7 @@ func (f *fold) item(it *Item) error {
 		return err
 	}
 	v := version{it: it, born: born, late: s.late(f.c.Stamp), before: s.shown(), previous: s.label(), warnings: it.warnings}
+	f.unknown(it, s, &v)
 	if other && len(f.c.Edges) == 0 { // a number that two patients have, or what was filed under the wrong one
 		v.warnings = append(v.warnings, "patient-changed")
 	}

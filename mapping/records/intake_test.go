@@ -179,3 +179,32 @@ func TestReferencesToWhatIsHeld(t *testing.T) {
 		}
 	}
 }
+
+// What comes before its patient is his when he comes, and goes where he goes.
+func TestPatientBehindHisRecords(t *testing.T) {
+	w := &client{world: newWorld(t)}
+	count := 5 // more than a step takes
+	for i := range count {
+		id := fmt.Sprint("c", i)
+		made := w.ask("PUT", "ChargeItem", id, `{"resourceType":"ChargeItem","id":"`+id+`","status":"billable","subject":{"reference":"Patient/p1"}}`)
+		require.Nil(t, made[0].Subject)
+		require.Equal(t, []string{"patient-unknown"}, made[0].Quality.Warnings)
+	}
+	w.ask("PUT", "ChargeItem", "c0", `{"resourceType":"ChargeItem","id":"c0","status":"billable","subject":{"reference":"Patient/p2"}}`)
+	patient := func(id string, more string) []*records.Record {
+		return w.ask("PUT", "Patient", id, `{"resourceType":"Patient","id":"`+id+`","identifier":[{"system":"urn:x","value":"MRN-`+id+`"}]`+more+`}`)
+	}
+	made := patient("p1", "")
+	require.Len(t, made, count, "himself and all but c0")
+	for _, r := range made {
+		if r.Kind == records.Charge {
+			require.Equal(t, []any{"charge.moved", "normal", uint64(2), "MRN-p1"}, []any{r.EventType, r.Transition, r.Version, r.Subject.Survivor.ID})
+			require.Contains(t, fmt.Sprintf("%s", r.Related), `"MRN-p1"`)
+		}
+	}
+	require.Len(t, patient("p2", ""), 2)
+	require.Empty(t, patient("p1", ""), "nothing waits any more")
+	patient("p3", `,"link":[{"other":{"reference":"Patient/p1"},"type":"replaces"}]`)
+	require.Equal(t, "MRN-p3", w.lastOf(records.Charge, "c1").Subject.Survivor.ID)
+	w.holds()
+}

@@ -15,12 +15,16 @@ type move struct {
 	Transition string  // merge, or correction where one is undone
 	Series     string  `json:",omitempty"` // of appointments that a discontinuation cancels instead
 	Ending     *ending `json:",omitempty"`
+	Waiting    string  `json:",omitempty"` // the reference by which records waited for the Owner
 }
 
 // prefix is what the names of the records stand under.
 func (m *move) prefix() []byte {
 	if m.Ending != nil {
 		return seriesKey(m.Series)
+	}
+	if m.Waiting != "" {
+		return waitingKey(m.Waiting)
 	}
 	if m.Reference != "" {
 		return referrerKey(m.Reference)
@@ -80,6 +84,9 @@ func (f *fold) move(m *continuation) error {
 func (f *fold) moved(name []byte, m move) error {
 	if m.Ending != nil {
 		return f.moveEnding(name, m.Ending)
+	}
+	if m.Waiting != "" {
+		return f.adopt(name, m)
 	}
 	kind, key, _ := strings.Cut(strings.TrimPrefix(string(name), "r/"), "/")
 	s, err := f.load(Kind(kind), key)

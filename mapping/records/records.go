@@ -157,6 +157,7 @@ type Item struct {
 	Defaulted []string // elements that the tables filled in for want of a value
 	byID      bool     // FHIR intake: the resource's id is its client's
 	owner     string   // the patient that the message names, merged or not
+	awaits    string   // FHIR intake: the reference to a patient who is not known
 	warnings  []string
 	of        *Item // as the message has it, where it names one that was merged
 }

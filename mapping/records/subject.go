@@ -189,6 +189,9 @@ func (f *fold) owners() (map[string]string, error) {
 		if it.owner == "" {
 			it.owner = only
 		}
+		if it.owner == "" && c.Sought {
+			it.awaits = ref
+		}
 	}
 	return named, nil
 }
