@@ -200,11 +200,20 @@ func TestPatientBehindHisRecords(t *testing.T) {
 		if r.Kind == records.Charge {
 			require.Equal(t, []any{"charge.moved", "normal", uint64(2), "MRN-p1"}, []any{r.EventType, r.Transition, r.Version, r.Subject.Survivor.ID})
 			require.Contains(t, fmt.Sprintf("%s", r.Related), `"MRN-p1"`)
+			require.Empty(t, r.Changed, "it says what it said")
 		}
 	}
 	require.Len(t, patient("p2", ""), 2)
 	require.Empty(t, patient("p1", ""), "nothing waits any more")
 	patient("p3", `,"link":[{"other":{"reference":"Patient/p1"},"type":"replaces"}]`)
 	require.Equal(t, "MRN-p3", w.lastOf(records.Charge, "c1").Subject.Survivor.ID)
+
+	w = &client{world: newWorld(t)} // one who is known under another id
+	w.ask("PUT", "ServiceRequest", "s1", `{"resourceType":"ServiceRequest","id":"s1","status":"active","intent":"order","subject":{"reference":"Patient/p1"}}`)
+	w.fold(change(2, "a", 2, 1, patientItem(1)))
+	made = w.ask("PUT", "Patient", "p1", `{"resourceType":"Patient","id":"p1","identifier":[{"system":"`+patientKey(1).Assigner+`","value":"`+patientKey(1).ID+`"}]}`)
+	require.Len(t, made, 1)
+	require.Equal(t, []string{"order.moved", patientKey(1).ID}, []string{made[0].EventType, made[0].Subject.Survivor.ID})
+	require.Contains(t, string(made[0].Resource), `"Patient/p1"`)
 	w.holds()
 }

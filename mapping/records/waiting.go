@@ -64,7 +64,10 @@ func (f *fold) adopt(name []byte, m move) error {
 	v := version{it: &Item{Kind: s.kind, Key: s.key}, before: s.shown(), previous: s.label(), event: kind + ".moved"}
 	s.owner = m.Owner
 	f.put(append(subjectKey(s.owner), name...), []byte{1})
-	if err := f.settle(s, nil, true); err != nil {
+	if s.subject, err = f.resolve(Patient, s.owner); err != nil {
+		return err
+	}
+	if err := f.settle(s, s.resource, false); err != nil {
 		return err
 	}
 	if s.kind == Charge { // a credit may be the same patient's
