@@ -3,6 +3,7 @@ package records_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,4 +217,29 @@ func TestPatientBehindHisRecords(t *testing.T) {
 	require.Equal(t, []string{"order.moved", patientKey(1).ID}, []string{made[0].EventType, made[0].Subject.Survivor.ID})
 	require.Contains(t, string(made[0].Resource), `"Patient/p1"`)
 	w.holds()
+}
+
+// What a FHIR client says of a visit is told as the v2 trigger is named that says it.
+func TestEventsOfAPutVisit(t *testing.T) {
+	for class, steps := range map[string][]string{
+		"IMP": {
+			"planned preadmitted", "arrived registered", "triaged updated", "in-progress admitted", "onleave left", "in-progress returned",
+			"finished discharged", "in-progress reopened", "entered-in-error deleted",
+		},
+		"AMB": {"in-progress registered", "finished discharged", "cancelled cancelled"},
+	} {
+		w := newWorld(t)
+		for i, step := range steps {
+			status, event, _ := strings.Cut(step, " ")
+			c, err := records.FromFHIR(records.FHIRRequest{
+				Method: "PUT", Type: "Encounter", ID: "e1", Received: time.Unix(int64(i), 0), Origin: records.Origin{Source: "portal", SHA256: fmt.Sprintf("%064d", i), Journal: uint64(i + 1)},
+				Body: []byte(`{"resourceType":"Encounter","id":"e1","status":"` + status + `","class":{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"` + class + `"}}`),
+			})
+			require.NoError(t, err)
+			made := w.fold(c)
+			require.Len(t, made, 1)
+			require.Equal(t, "encounter."+event, made[0].EventType, step)
+			require.Equal(t, status, made[0].State)
+		}
+	}
 }

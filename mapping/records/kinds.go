@@ -223,12 +223,50 @@ func encounterEvent(s *state, v *version) string {
 		return "admission-cancelled"
 	case asked != "":
 		return asked
+	}
+	if v.it.Trigger == "" && (v.born || s.label() != v.previous) {
+		if name := visitEvent(s, v.previous); name != "" {
+			return name
+		}
+	}
+	switch {
 	case v.born:
 		return "updated"
 	case v.has("class"):
 		return "class-changed"
 	case v.has("location") && bedOf(v.before) != bedOf(s.shown()):
 		return "bed-changed"
+	}
+	return ""
+}
+
+// visitEvent names the event of a state that a visit comes to without a trigger that
+// tells it, as a FHIR client's does: as the trigger that leads to it is named.
+func visitEvent(s *state, previous string) string {
+	inpatient := false
+	switch s.resource.Str("class.code") { // HL7 ActCode: admitted to a bed
+	case "IMP", "ACUTE", "NONAC", "OBSENC", "SS":
+		inpatient = true
+	}
+	switch state := s.label(); {
+	case state == "planned":
+		return "preadmitted"
+	case state == "onleave":
+		return "left"
+	case state == "finished":
+		return "discharged"
+	case state == "cancelled":
+		return state
+	case state == "entered-in-error":
+		return "deleted"
+	case state == "in-progress" && previous == "onleave":
+		return "returned"
+	case state == "in-progress" && previous == "finished":
+		return "reopened"
+	case state == "in-progress" && inpatient:
+		return "admitted"
+	case state == "in-progress" && previous != "arrived" && previous != "triaged", state == "arrived" && previous != "triaged", state == "triaged" && previous != "arrived":
+		return "registered"
 	}
 	return ""
 }
