@@ -150,7 +150,8 @@ type Item struct {
 	State     string   // asked for by the trigger; "" derives it from the resource
 	Otherwise bool     // State counts only where no message has told of one
 	Event     string   // asked for by the trigger; "" derives it
-	Cancels   []string // the trigger events of which this one takes the newest back
+	Cancels   []string // the trigger events of which this one takes the newest back; of an order the requests that its filler refuses
+	Request   string   // of an order: the State is asked for by this request (ORC-1 CA), and counts until the filler refuses it
 	Resource  *fhir.Node
 	Raw       []byte   // FHIR intake: the bytes to carry unchanged
 	Deletes   []string // what the message sets to `""`: element paths, of a list the entries of a field ("telecom:PID-13")

@@ -106,6 +106,10 @@ func (s *state) shown() *fhir.Node {
 		if state != "cancelled" && out.Get("cancelationReason") != nil { // R4 app-4
 			own().Delete("cancelationReason")
 		}
+	case Order, MedicationOrder:
+		if state := s.state; state != "" && out.Str("status") != state && (state == "completed" || s.refusedAny()) { // who placed it does not undo its result
+			own().Set("status", fhir.NewString(state))
+		}
 	case Charge:
 		if state := s.label(); state == "aborted" && out.Str("status") != state {
 			own().Set("status", fhir.NewString(state))

@@ -14,6 +14,14 @@ const askedState = "@state="
 // spoke last counts. A no-show after an arrival is a conflict in which the
 // arrival is kept; transit names it.
 func (s *state) transit(it *Item, st Stamp) (conflict string) {
+	conflict = s.ask(it, st)
+	if it.Request != "" || len(it.Cancels) > 0 {
+		s.refusals(it, st)
+	}
+	return conflict
+}
+
+func (s *state) ask(it *Item, st Stamp) (conflict string) {
 	asked := it.State
 	if asked == "" {
 		asked = statusOf(it.Kind, it.Resource)
@@ -33,10 +41,14 @@ func (s *state) transit(it *Item, st Stamp) (conflict string) {
 	}
 	from := s.sender(st.Sender)
 	repeated := from.asked(asked) != ""
-	if !s.newer(st, askedState+asked) {
+	element := askedState + asked
+	if it.Request != "" {
+		element += "=" + it.Request
+	}
+	if !s.newer(st, element) {
 		return ""
 	}
-	newest := from.supersede(asked, st.Order)
+	newest := from.supersede(element, st.Order)
 	decided := from.decides()
 	switch {
 	case s.by == st.Sender || s.state == "":
@@ -65,12 +77,12 @@ func (s *sender) asked(state string) string {
 
 // supersede forgets other states asked for at the very same order, and says
 // whether none was asked for later.
-func (s *sender) supersede(state, order string) (newest bool) {
+func (s *sender) supersede(element, order string) (newest bool) {
 	newest = true
 	kept := s.at[:0]
 	for _, at := range s.at {
-		name, ok := strings.CutPrefix(at.element, askedState)
-		if ok && name != state && at.order == order {
+		ok := strings.HasPrefix(at.element, askedState)
+		if ok && at.element != element && at.order == order {
 			continue
 		}
 		if ok && at.order > order {
@@ -92,8 +104,8 @@ func (s *sender) decides() string {
 	last, order := "", ""
 	before, earlier := "", ""
 	for _, at := range s.at {
-		name, ok := strings.CutPrefix(at.element, askedState)
-		if !ok {
+		name, request, ok := stateOf(at.element)
+		if !ok || s.refuses(request, at.order) {
 			continue
 		}
 		if at.order >= order {

@@ -38,10 +38,10 @@ func (r *run) change(st *structure, groups []*instance) *records.Change {
 				continue
 			}
 			if *f = (frame{run: r, segment: e.segment, group: e.group}); row.cond == nil || row.cond(f) {
-				it.State, it.Event, it.Cancels = row.state, row.event, row.cancels
+				it.State, it.Event, it.Cancels, it.Request = row.state, row.event, row.cancels, row.request
 				it.Otherwise = row.otherwise
 				if row.unsaid && !slices.Contains(e.filled, "status") {
-					it.State = ""
+					it.State, it.Otherwise = "", false
 				}
 				if it.Action = records.Upsert; row.action != "" {
 					it.Action = row.action

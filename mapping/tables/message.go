@@ -32,7 +32,8 @@ type triggerRow struct {
 	unsaid       bool           // the state is good only where the message says none
 	otherwise    bool           // and only where no other message has told of one
 	action       records.Action // "": an upsert
-	cancels      []string       // the trigger events that this one takes back
+	cancels      []string       // the trigger events that this one takes back; of an order the requests that it refuses
+	request      string         // what asks for the state until it is refused
 	cond         cond           // nil, or when the row counts
 }
 
@@ -207,13 +208,14 @@ func parseEdge(text string) (edgeRule, error) {
 	return e, err
 }
 
-// compileTrigger reads KIND STATE EVENT [cancels TRIGGER …] [if COND] of one trigger event.
+// compileTrigger reads KIND STATE EVENT [ACTION] [cancels TRIGGER …] [asks REQUEST] [if COND] of one trigger event.
 func (l *loader) compileTrigger(st *structure, message string, line sourceLine) {
 	text, condition, conditional := strings.Cut(line.text, " if ")
 	words := strings.Fields(text)
 	cancels := len(words) > 4 && words[3] == "cancels"
-	if len(words) != 3 && !cancels && (len(words) != 4 || words[3] == "cancels") {
-		l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [if COND]")
+	asks := len(words) == 5 && words[3] == "asks"
+	if len(words) != 3 && !cancels && !asks && (len(words) != 4 || words[3] == "cancels" || words[3] == "asks") {
+		l.fail(line.file, line.line, line.text, "a trigger row is TRIGGER KIND STATE EVENT [ACTION] [cancels TRIGGER …] [asks REQUEST] [if COND]")
 		return
 	}
 	state, unsaid := strings.CutSuffix(words[1], "?")
@@ -222,6 +224,8 @@ func (l *loader) compileTrigger(st *structure, message string, line sourceLine) 
 	switch {
 	case cancels:
 		row.cancels = words[4:]
+	case asks:
+		row.request = words[4]
 	case len(words) == 4:
 		row.action = records.Action(words[3])
 		if row.action != records.Upsert && row.action != records.Delta && row.action != records.Removal {
