@@ -149,6 +149,8 @@ type fold struct {
 	claimed map[string]bool        // the charges that lines of the message speak of
 	ordered map[string]bool        // whether a number is reported by the service that was ordered
 	same    map[string][][2]string // what else accounts and patients are called
+	unlike  bool                   // what the item's number leads to is another thing
+	routes  map[string]string      // references of the message that mean a record of another id
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {
@@ -280,13 +282,14 @@ func (f *fold) change() error {
 	}
 	f.spare.related = f.related[:0]
 	none := len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0
-	if err := f.hold(); err != nil {
-		return err
-	}
 	for i := range c.Items {
 		if err := f.items(&c.Items[i]); err != nil {
 			return err
 		}
+	}
+	f.rerouted()
+	if err := f.hold(); err != nil {
+		return err
 	}
 	if err := f.reports(); err != nil {
 		return err
@@ -396,6 +399,7 @@ func (f *fold) load(kind Kind, key string) (*state, error) {
 // find resolves an item to the record it speaks of: by the id under which a
 // client puts it, by its key, else by any of its other identifiers.
 func (f *fold) find(it *Item) (*state, error) {
+	f.unlike = false
 	if it.byID {
 		data, err := f.get(resourceKey(it.Resource.ResourceType() + "/" + it.Resource.ID()))
 		if err != nil {
@@ -438,7 +442,12 @@ func (f *fold) item(it *Item) error {
 	}
 	born := s == nil
 	if born {
+		if err := f.free(it); err != nil {
+			return err
+		}
 		s = &state{kind: it.Kind, key: it.Key}
+	} else if it.Kind == Order || it.Kind == MedicationOrder {
+		f.reroute(it, s.resource)
 	}
 	other, err := f.belong(it, s, born)
 	if err != nil {

@@ -122,7 +122,7 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	several := len(shared) > 1 || number.Number != ""
+	several := len(shared) > 1 || number.Number != "" || f.unlike
 	if shared == nil {
 		shared = []string{number.plain()}
 	}
@@ -145,6 +145,7 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 			if same, err := f.of(s, codes); err != nil {
 				return nil, err
 			} else if !same {
+				f.unlike = true
 				continue
 			}
 		}
@@ -155,6 +156,7 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 		if !contradict(own, theirs) {
 			return s, nil
 		}
+		f.unlike = true
 	}
 	return nil, nil
 }

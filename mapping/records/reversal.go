@@ -65,7 +65,7 @@ func (f *fold) others(p *pending, members []*state, other string) ([]*state, err
 		if !transacts(s, other) || !p.s.names(s) || charge.label() == "aborted" || negative(charge.resource) {
 			continue
 		}
-		free, err := f.free(credit, charge)
+		free, err := f.creditable(credit, charge)
 		switch {
 		case err != nil:
 			return nil, err
@@ -97,9 +97,9 @@ func (f *fold) others(p *pending, members []*state, other string) ([]*state, err
 	return found[:min(len(found), 1)], nil
 }
 
-// free says whether a credit may take back a charge: it has none, or one that is less
+// creditable says whether a credit may take back a charge: it has none, or one that is less
 // like it.
-func (f *fold) free(credit, charge *state) (bool, error) {
+func (f *fold) creditable(credit, charge *state) (bool, error) {
 	if credit.partner() == nil || amountOf(charge.resource) != amountOf(credit.resource) {
 		return credit.partner() == nil, nil
 	}
