@@ -28,13 +28,18 @@ type called struct {
 	Assigner string `json:"assigner,omitempty"`
 	ID       string `json:"id"`
 	Apart    string `json:"apart,omitempty"`
+	Own      string `json:"own,omitempty"`
+	Replaces bool   `json:"replaces,omitempty"`
 }
 
 // called splits a key of several parts, whose number comes first.
 func (k Key) called() called {
-	c := called{Role: k.Role, Assigner: k.Assigner, ID: k.ID}
+	c := called{Role: k.Role, Assigner: k.Assigner, ID: k.ID, Replaces: k.Replaces}
 	if k.Number != "" {
 		c.ID, c.Apart = k.Number, strings.TrimPrefix(k.ID, k.Number)
+	}
+	if c.Own = k.Own; c.Own != "" {
+		c.Apart = strings.TrimSuffix(c.Apart, "#"+c.Own)
 	}
 	if c.Assigner == "" {
 		c.ID, c.Assigner, _ = strings.Cut(c.ID, "|")
@@ -42,9 +47,9 @@ func (k Key) called() called {
 	return c
 }
 
-// same says whether two numbers may be of one thing.
+// same says whether a number of a message may be of the thing that has another.
 func (c called) same(o called) bool {
-	return c.ID == o.ID && (c.Apart == o.Apart || c.Apart == "" || o.Apart == "")
+	return c.ID == o.ID && (c.Apart == o.Apart || c.Apart == "" || o.Apart == "") && (c.Own == o.Own || c.Own == "")
 }
 
 // keys visits an item's key and its alternate ones.
@@ -122,6 +127,10 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	heirs, err := f.inherited(it, number, shared)
+	if err != nil {
+		return nil, err
+	}
 	several := len(shared) > 1 || number.Number != "" || f.unlike
 	if shared == nil {
 		shared = []string{number.plain()}
@@ -153,7 +162,7 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !contradict(own, theirs) {
+		if !contradict(own, theirs) && (!heirs || f.heir(s, number, own, theirs)) {
 			return s, nil
 		}
 		f.unlike = true
@@ -165,7 +174,7 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 // reported under its number, and a laboratory has codes of its own. The order keeps
 // its service.
 func (f *fold) fulfils(it *Item) error {
-	if it.Kind != Order || it.Resource == nil || it.Key.Role == "" || !slices.ContainsFunc(f.c.Items, func(o Item) bool { return o.Kind == Result }) {
+	if it.Kind != Order || it.Resource == nil || it.Key.Role == "" || it.Key.Own != "" || !slices.ContainsFunc(f.c.Items, func(o Item) bool { return o.Kind == Result }) {
 		return nil
 	}
 	shared, err := listed[string](f, sharedKey(Order, it.Key.plain()))
@@ -228,6 +237,9 @@ func (f *fold) meant(it *Item) ([]string, error) {
 		return nil, err
 	}
 	if codes, err := f.codesOf(it.Resource); err != nil || len(codes) > 0 {
+		if err == nil {
+			err = f.children(it, shared, codes)
+		}
 		return nil, err
 	}
 	if s, err := f.load(it.Kind, it.Key.String()); err != nil || s != nil && len(it.Alternate) > 0 {
@@ -290,6 +302,10 @@ func (f *fold) of(s *state, codes []string) (bool, error) {
 func (f *fold) number(it *Item, s *state, born bool) error {
 	key := s.key.String()
 	added := born && (len(it.Alternate) > 0 || it.Key.Number != "")
+	if born && it.Key.Own != "" {
+		f.put(heirsKey(it.Kind, it.Key.plain()), []byte{1})
+		s.note(f.c.Stamp, since)
+	}
 	err := it.keys(func(k Key) error {
 		if k.Number != "" || born && k.Role != "" && k.String() == key {
 			if err := f.share(it.Kind, k.plain(), key, k.Number != ""); err != nil {
@@ -341,7 +357,7 @@ func (f *fold) share(kind Kind, number, key string, anew bool) error {
 	case shared != nil:
 	case first != "":
 		shared = []string{first}
-	case have != nil: // a record's own key
+	case have != nil || f.changes[string(recordKey(kind, number))] != nil: // a record's own key
 		shared = []string{number}
 	}
 	if first != "" && number != key {

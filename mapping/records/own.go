@@ -8,6 +8,99 @@ import (
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
 
+// An order may inherit the number of another one: a child its parent's, what a filler
+// puts in the place of an order that order's (HL7 v2.5.1 §4.5.1.1, CH and RO). The
+// filler's number tells them apart, else when they start.
+
+// heirsKey is there where a number was inherited.
+func heirsKey(kind Kind, number string) []byte { return []byte("dh/" + string(kind) + "/" + number) }
+
+// since is the element that the message set which first told of an heir.
+const since = "@since"
+
+// inherited says whether orders inherited a number that leads to several.
+func (f *fold) inherited(it *Item, number Key, shared []string) (bool, error) {
+	if len(shared) == 1 && shared[0] == number.plain() && number.Own == "" {
+		return false, nil
+	}
+	if number.Own != "" {
+		return true, nil
+	}
+	have, err := f.get(heirsKey(it.Kind, number.plain()))
+	f.heirs = have != nil
+	return f.heirs, err
+}
+
+// heir says whether a record of those that a number is of, by inheritance, is the one
+// that a message means: the one whose other numbers it has. One that has none of them
+// means the parent; of a replacement and what was replaced what there was then.
+func (f *fold) heir(s *state, number Key, own, theirs []called) bool {
+	var mine *called
+	for i := range theirs {
+		if theirs[i].Own != "" {
+			mine = &theirs[i]
+		}
+	}
+	if number.Own != "" {
+		return mine != nil && mine.Own == number.Own
+	}
+	named := false
+	for _, x := range own {
+		have, same := false, false
+		for _, y := range theirs {
+			if y.Role == x.Role && y.Assigner == x.Assigner {
+				have, same = true, same || x.same(y)
+			}
+		}
+		if have && !same {
+			return false
+		}
+		named = named || same && (mine == nil || x.Role != mine.Role)
+	}
+	return mine == nil || named || mine.Replaces && s.may(f.c.Stamp, since)
+}
+
+// children gives what a message asks of an order, by its number and service, to its
+// children that have not been completed: it names none of them.
+func (f *fold) children(it *Item, shared, codes []string) error {
+	if it.Kind != Order || it.State != "revoked" && it.State != "on-hold" && len(it.Cancels) == 0 {
+		return nil
+	}
+	if have, err := f.get(heirsKey(it.Kind, it.Key.plain())); err != nil || have == nil {
+		return err
+	}
+	own := it.numbers()
+	if slices.ContainsFunc(own, func(c called) bool { return c.Role != own[0].Role }) {
+		return nil
+	}
+	for _, key := range shared {
+		s, err := f.peek(it.Kind, key)
+		if err != nil {
+			return err
+		}
+		theirs, err := listed[called](f, namesKey(it.Kind, key))
+		if err != nil {
+			return err
+		}
+		if s == nil || !slices.ContainsFunc(theirs, func(c called) bool { return c.Own != "" && !c.Replaces }) {
+			continue
+		}
+		if same, err := f.of(s, codes); err != nil || !same {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		one := *it
+		one.Key, one.Alternate, one.Deletes, one.mild = keyFrom(key), nil, nil, true
+		one.Resource = fhir.NewResource(s.resource.ResourceType()).SetString("id", s.resource.ID())
+		if err := f.item(&one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // free gives what is another thing than the record of its number a key of its own:
 // with its service behind it, as where one message names them all, else with a
 // further number of its, else with a running one.
@@ -16,8 +109,9 @@ func (f *fold) free(it *Item) error {
 		return nil
 	}
 	taken := func(id string) (bool, error) {
-		have, err := f.get(recordKey(it.Kind, Key{Assigner: it.Key.Assigner, ID: id}.String()))
-		return have != nil && aliasOf(have) == "", err
+		name := recordKey(it.Kind, Key{Assigner: it.Key.Assigner, ID: id}.String())
+		have, err := f.get(name)
+		return have != nil && aliasOf(have) == "" || f.changes[string(name)] != nil, err
 	}
 	is, err := taken(it.Key.ID)
 	if err != nil || !is {
@@ -32,13 +126,16 @@ func (f *fold) free(it *Item) error {
 	if err != nil {
 		return err
 	}
-	if len(codes) > 0 {
+	if len(codes) > 0 && !f.heirs {
 		ends = append(ends, codes[0][strings.LastIndexByte(codes[0], '|')+1:])
 	}
 	for _, c := range it.numbers() {
 		if c.Role != key.Role {
 			ends = append(ends, c.ID)
 		}
+	}
+	if f.heirs && len(ends) > 0 {
+		key.Own = ends[0]
 	}
 	for n := 0; is; n++ {
 		end := strconv.Itoa(n)

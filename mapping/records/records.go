@@ -62,6 +62,10 @@ type Key struct {
 	// Number is the thing's number where the ID is longer, because other things of
 	// the message have it too; "" where it is the ID.
 	Number string `json:"-"`
+	// Own tells an order that inherits the number of another one, its parent's or that
+	// of what it replaces (Replaces), from that and from others that do; the ID ends in it.
+	Own      string `json:"-"`
+	Replaces bool   `json:"-"`
 	// Line is what tells a line of a bill from others of its number, whether or not
 	// the message has any: "#", its service, "#" and the rest.
 	Line string `json:"-"`
@@ -160,6 +164,7 @@ type Item struct {
 	owner     string   // the patient that the message names, merged or not
 	awaits    string   // FHIR intake: the reference to a patient who is not known
 	warnings  []string
+	mild      bool  // asks for the state only where the record has not been completed
 	of        *Item // as the message has it, where it names one that was merged
 }
 

@@ -12,6 +12,8 @@ import (
 const (
 	refused  = "@refused="  // requests of this sender up to the stamp are refused
 	unheeded = "@unheeded=" // this sender refused a request that has not been seen
+
+	mildly = "*" // ends a request that does not bear on what was completed
 )
 
 // stateOf gives the state that an element tells, and the request that asks for it.
@@ -25,6 +27,7 @@ func stateOf(element string) (state, request string, ok bool) {
 
 // refuses says whether a request of a sender was refused.
 func (s *sender) refuses(request, order string) bool {
+	request = strings.TrimSuffix(request, mildly)
 	return request != "" && slices.ContainsFunc(s.at, func(at stamp) bool {
 		name, ok := strings.CutPrefix(at.element, refused)
 		return ok && name == request && at.order >= order
@@ -34,7 +37,7 @@ func (s *sender) refuses(request, order string) bool {
 // requested gives the order of a sender's newest request that stands, or "".
 func (s *sender) requested(request string) string {
 	for i := range s.at {
-		if _, of, _ := stateOf(s.at[i].element); of == request && !s.refuses(of, s.at[i].order) {
+		if _, of, _ := stateOf(s.at[i].element); strings.TrimSuffix(of, mildly) == request && !s.refuses(of, s.at[i].order) {
 			return s.at[i].order
 		}
 	}

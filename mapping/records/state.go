@@ -23,7 +23,8 @@ import (
 // blocked slots take of a resource, v/ the appointments of a visit, a/ what
 // registrations implied of them, as/ the senders that tell of appointments, i/
 // resources by identifier, k/ the numbers of a record that has several, d/ the
-// records that share a number, q/ what shows an observation, u/ what waits for its patient.
+// records that share a number, dh/ whether some of them inherited it, q/ what shows
+// an observation, u/ what waits for its patient.
 func recordKey(kind Kind, key string) []byte { return []byte("r/" + string(kind) + "/" + key) }
 func mergeKey(kind Kind, key string) []byte  { return []byte("m/" + string(kind) + "/" + key) }
 func subjectKey(subject string) []byte       { return []byte("s/" + subject + "\x00") }

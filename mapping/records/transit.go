@@ -42,8 +42,11 @@ func (s *state) ask(it *Item, st Stamp) (conflict string) {
 	from := s.sender(st.Sender)
 	repeated := from.asked(asked) != ""
 	element := askedState + asked
-	if it.Request != "" {
+	if it.Request != "" || it.mild {
 		element += "=" + it.Request
+	}
+	if it.mild {
+		element += mildly
 	}
 	if !s.newer(st, element) {
 		return ""
@@ -54,7 +57,7 @@ func (s *state) ask(it *Item, st Stamp) (conflict string) {
 	case s.by == st.Sender || s.state == "":
 		s.state, s.by = decided, st.Sender
 	case !newest || strings.HasPrefix(st.Order, weakest):
-	case decided == "noshow" && arrived(s.state):
+	case decided == "noshow" && arrived(s.state), it.mild && s.state == "completed":
 	case decided == "active" && s.state == "completed" && (s.kind == Order || s.kind == MedicationOrder): // who placed it does not undo its result
 	default:
 		s.state, s.by = decided, st.Sender
@@ -105,7 +108,7 @@ func (s *sender) decides() string {
 	before, earlier := "", ""
 	for _, at := range s.at {
 		name, request, ok := stateOf(at.element)
-		if !ok || s.refuses(request, at.order) {
+		if !ok || s.refuses(request, at.order) || strings.HasSuffix(request, mildly) && s.asked("completed") != "" {
 			continue
 		}
 		if at.order >= order {

@@ -147,3 +147,78 @@ func (e *expr) segment() string {
 	}
 	return ""
 }
+
+// ownMark begins in a key what own gives, of a replacement behind RO=.
+const ownMark = "\x1f"
+
+// own tells apart what inherits the number (the first argument) of another order, by
+// its order control code (the second): a child (CH) that of its parent, a replacement
+// (RO) that of what the filler replaced (HL7 v2.5.1 §4.5.1.1). A child whose parent
+// (the third and fourth: the placer's and filler's number) has another one has its
+// own. What is told apart is so by the fifth argument, the filler's number, where
+// that is not the parent's, else by the sixth, its start.
+func (r *run) own(f *frame, args []expr) string {
+	control, parent := args[1].text(f), args[2].text(f)
+	if control != "CH" && control != "RO" && parent == "" {
+		return ""
+	}
+	number, parents, own := args[0].text(f), args[3].text(f), args[4].text(f)
+	switch {
+	case number == "":
+		return ""
+	case control == "RO":
+		if !r.replaced(args)[number].differ {
+			return ""
+		}
+	case parent != number && (control != "CH" || parent != ""):
+		return ""
+	case control != "CH" && (own == "" || parents == ""):
+		return "" // nothing says that it is not the parent itself
+	}
+	if own == parents {
+		own = ""
+	}
+	if own == "" && (control == "CH" || control == "RO") {
+		if own = args[5].text(f); own == "" {
+			own = r.starts(f.segment)
+		}
+	}
+	switch {
+	case control == "RO" && own == "":
+		return ownMark + "RO=RO"
+	case control == "RO":
+		return ownMark + "RO=" + own
+	case own == "":
+		return ""
+	}
+	return ownMark + own
+}
+
+// starts is when the first timing (TQ1) of a segment's order begins.
+func (r *run) starts(of hl7v2.Segment) string {
+	first, here := 0, 0
+	for k := range r.msg.Len() {
+		s := r.msg.Segment(k)
+		if s.Is("ORC") {
+			first = k
+		}
+		if here = k; s == of {
+			break
+		}
+	}
+	for k := first; k < r.msg.Len() && (k <= here || !r.msg.Segment(k).Is("ORC")); k++ {
+		if s := r.msg.Segment(k); s.Is("TQ1") && s.Field(7).Valued() {
+			return r.text(s.Field(7).FirstLeaf())
+		}
+	}
+	return ""
+}
+
+// replaced gives the numbers of which the message replaces an order.
+func (r *run) replaced(args []expr) map[string]sayings {
+	return r.said(&args[0], "ORC", func(f *frame, said map[string]sayings) {
+		if control := args[1].text(f); control == "RP" || control == "RQ" || control == "RU" {
+			said[args[0].text(f)] = sayings{differ: true}
+		}
+	})
+}

@@ -31,7 +31,7 @@ func (e *expr) text(f *frame) string {
 			}
 		case termCall:
 			switch t.text {
-			case "received", "position", "nth", "again", "apart": // they are no part of the message
+			case "received", "position", "nth", "again", "apart", "own": // they are no part of the message
 			default:
 				refs++
 			}
@@ -60,7 +60,7 @@ type function struct{ args, needed int }
 func functions() map[string]function {
 	return map[string]function{
 		"again": {args: -1}, "apart": {args: -1}, "codesystem": {args: -1}, "earliest": {args: -1}, "finish": {args: -1}, "first": {args: -1}, "gathered": {args: -1},
-		"join": {args: -1}, "nth": {args: -1}, "variant": {args: -1},
+		"join": {args: -1}, "nth": {args: -1}, "own": {args: 6}, "variant": {args: -1},
 		"position": {}, "received": {},
 		"system": {args: -1, needed: 1}, // of one argument; of three each may stand alone
 		"base64": {1, 1}, "comparator": {1, 1}, "day": {1, 1}, "digits": {1, 1}, "lines": {1, 1}, "magnitude": {1, 1}, "money": {1, 1}, "phone": {1, 1}, "whole": {1, 1},
@@ -100,6 +100,8 @@ func call(f *frame, t *term) string {
 		return ""
 	case "apart":
 		return r.apartBy(f, t.args)
+	case "own":
+		return r.own(f, t.args)
 	case "gathered":
 		return r.gathered(f, t.args)
 	case "variant":

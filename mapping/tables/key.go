@@ -103,7 +103,11 @@ func (k *keyRule) value(f *frame) records.Key {
 		if k.suffix != nil && !key.Zero() {
 			if end := k.suffix.text(f); end != "" {
 				key.Number = key.ID
-				key.ID += end
+				end, own, _ := strings.Cut(end, ownMark)
+				key.Own, key.Replaces = strings.CutPrefix(own, "RO=")
+				if key.ID += end; key.Own != "" {
+					key.ID += "#" + key.Own
+				}
 			}
 		}
 		return key
