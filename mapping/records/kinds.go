@@ -91,7 +91,7 @@ func prepare(it *Item) (codes map[*fhir.Node]string) {
 		// A13 (HL7 v2.5.1 §3.3.13): the visit goes on. A25 (§3.3.25): it is no longer
 		// known when and to where it ends.
 		if it.Event == "reopened" || it.Event == "discharge-pending-cancelled" {
-			it.Deletes = append(slices.Clone(it.Deletes), "period.end", "hospitalization.dischargeDisposition", "hospitalization.destination")
+			it.Deletes = append(slices.Clone(it.Deletes), ended()...)
 		}
 		if it.Trigger == "A26" {
 			it.Resource = withoutReserved(it.Resource)
@@ -109,6 +109,11 @@ func prepare(it *Item) (codes map[*fhir.Node]string) {
 	default:
 	}
 	return codes
+}
+
+// ended are the elements of a visit that say when and to where it ended.
+func ended() []string {
+	return []string{"period.end", "hospitalization.dischargeDisposition", "hospitalization.destination"}
 }
 
 // withoutMerges leaves out the links of a merge (MRG): they are ties, which can
@@ -221,6 +226,8 @@ func encounterEvent(s *state, v *version) string {
 	switch {
 	case asked == "cancelled" && s.label() != "cancelled": // it was planned before, or the patient is there
 		return "admission-cancelled"
+	case admits(v.it.Trigger) && v.previous == "finished" && s.label() == "finished": // sent again
+		return ""
 	case asked != "":
 		return asked
 	}
@@ -341,6 +348,10 @@ func (v *version) warn(s *state) {
 	switch {
 	case v.it.Trigger == "A12" && s.kind == Encounter && !v.has("location"):
 		v.warnings = append(v.warnings, "transfer-cancelled-without-move")
+	case s.kind == Encounter && admits(v.it.Trigger) && v.previous == "finished" && s.label() == "finished":
+		v.warnings = append(v.warnings, "admission-repeated")
+	case s.kind == Encounter && admits(v.it.Trigger) && v.previous == "finished":
+		v.warnings = append(v.warnings, "readmitted")
 	case s.kind != Appointment:
 	case v.it.Trigger == "S12" && len(v.changed) > 0 && s.label() == v.previous:
 		v.warnings = append(v.warnings, "booked-again")

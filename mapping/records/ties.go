@@ -127,6 +127,11 @@ func (s *state) shown() *fhir.Node {
 		if s.state != "" && out.Str("status") != s.state {
 			own().Set("status", fhir.NewString(s.state))
 		}
+		if s.left() {
+			for _, path := range ended() {
+				put(own(), path, nil)
+			}
+		}
 		if s.ties != nil {
 			s.ties.replaced(own(), "entered-in-error")
 		}

@@ -12,6 +12,7 @@ import (
 type asking struct {
 	order, state, trigger string
 	cancels               []string
+	admitted              string // of an admission: when (PV1-44)
 }
 
 // mostAsked is how many askings of a sender are kept, the newest.
@@ -35,6 +36,9 @@ func (s *state) visit(it *Item, st Stamp) (told bool) {
 	}
 	from := s.sender(st.Sender)
 	element := askedState + asked + "=" + it.Trigger + "=" + strings.Join(it.Cancels, ",")
+	if admits(it.Trigger) {
+		element += "=" + it.Resource.Str("period.start")
+	}
 	last := true
 	before := asking{}
 	kept := from.at[:0]
@@ -68,7 +72,8 @@ func askedBy(at stamp) asking {
 	a := asking{order: at.order}
 	var cancels string
 	a.state, text, _ = strings.Cut(text, "=")
-	a.trigger, cancels, _ = strings.Cut(text, "=")
+	a.trigger, text, _ = strings.Cut(text, "=")
+	cancels, a.admitted, _ = strings.Cut(text, "=")
 	if cancels != "" {
 		a.cancels = strings.Split(cancels, ",")
 	}
@@ -113,12 +118,18 @@ func (s *sender) amounts() string {
 		}
 		return live[len(live)-1].state
 	}
-	for _, a := range list {
+	for i, a := range list {
 		if a.trigger == "A10" && (top() == "in-progress" || top() == "onleave") {
 			continue // an inpatient arrives at an examination: he stays one
 		}
 		if moves(a.trigger) && (top() == "finished" || top() == "cancelled") {
 			continue // a transfer that comes late: A13 reopens a stay
+		}
+		if a.repeats(list[:i], top()) {
+			continue
+		}
+		if before := top(); (a.trigger == "A05" || a.trigger == "A14") && (before == "arrived" || before == "in-progress" || before == "onleave") {
+			a.state = before // who is there already waits for another bed
 		}
 		left, was, found := a.takes(live)
 		if found {
@@ -241,13 +252,14 @@ func (s *state) recall(it *Item, st Stamp, held *fhir.Node) {
 		if v == nil && len(it.Cancels) == 0 {
 			continue
 		}
-		was, _ := s.recalled(element, st.Sender)
+		was, before := s.recalled(element, st.Sender, false)
 		o := once{element: element, sender: st.Sender, order: st.Order, trigger: it.Trigger, cancels: it.Cancels}
 		if v != nil {
 			o.value = string(v.JSON())
 		}
 		s.remember(o)
-		now, restored := s.recalled(element, st.Sender)
+		now, restored := s.recalled(element, st.Sender, before)
+		restored = restored || before // by what is no repeat any more
 		touched := held == nil || !fhir.Equal(at(held, element), at(s.resource, element))
 		if !restored || now == "" && element != plannedEnd || now == was && !touched {
 			continue
@@ -313,13 +325,17 @@ func compareOnce(a, b once) int {
 // whether a cancel had a part in it. A cancel takes back the newest change that
 // it names, and what only repeats it; where it names another value itself, that
 // is the one that is back.
-func (s *state) recalled(element, sender string) (value string, restored bool) {
-	if !slices.ContainsFunc(s.once, func(o once) bool { return len(o.cancels) > 0 }) {
+func (s *state) recalled(element, sender string, anyway bool) (value string, restored bool) {
+	if !anyway && !slices.ContainsFunc(s.once, func(o once) bool { return len(o.cancels) > 0 || o.repeats(s.once) }) {
 		return "", false
 	}
 	var live []once
 	for _, o := range s.once {
 		if o.element != element || o.sender != sender {
+			continue
+		}
+		if o.repeats(live) {
+			restored = true
 			continue
 		}
 		i := len(live) - 1

@@ -47,6 +47,8 @@ func visitMessage(n, order int, text string) *records.Change {
 			locations.Kids = append(locations.Kids, fhir.NewObject().Set("location", fhir.NewObject().SetString("reference", "Location/"+value)).SetString("status", status[name]))
 		case name == "doctor":
 			it.Resource.Append("participant", fhir.NewObject().Set("individual", fhir.NewObject().SetString("reference", "Practitioner/"+value)))
+		case name == "start", name == "end":
+			it.Resource.Set("period", fhir.NewObject().SetString(name, value))
 		case name == "status":
 			it.Resource.SetString("status", value)
 		}
@@ -127,7 +129,24 @@ func TestCancels(t *testing.T) {
 		{"A01 place=A; A02 place=B; A12 place=A; A02 place=C", "place=C"},
 		{"A01 place=A; A12 place=A", "place=A"},
 		{"A01 place=A; A21; A02 place=B; A12 place=A", "place=A state=in-progress"},
-		{"A01 place=A; A02 place=B; A08 place=C; A12 place=B", "place=C"}, // moved again since
+		{"A01 place=A; A02 place=B; A08 place=C; A12 place=B", "place=C"},      // moved again since
+		{"A01 place=A; A02 place=B; A01 place=A", "place=B state=in-progress"}, // the admission is sent again
+		{"A01 place=A; A02 place=B; A03 place=B; A01 place=A", "place=B"},
+		{"A01 place=A; A02 place=B; A01 place=C", "place=C"},
+		{"A01 place=A; A02 place=B; A02 place=A; A01 place=A", "place=A"},
+		{"A01 place=A; A02 place=B; A01 place=A; A02 place=C; A12 place=C", "place=B"},
+		// an admission of the same time after the discharge is the same one, sent again
+		{"A01 start=2026-03-10; A03; A01 start=2026-03-10", "state=finished"},
+		{"A04 start=2026-03-10; A03; A04 start=2026-03-10", "state=finished"},
+		{"A01 start=2026-03-10; A03; A01 start=2026-03-10; A13", "state=in-progress"},
+		{"A01 start=2026-03-10; A03; A13; A01 start=2026-03-10", "state=in-progress"},
+		{"A01 start=2026-03-10; A03; A01 start=2026-03-12", "state=in-progress"}, // another one
+		{"A01; A03; A01", "state=in-progress"},
+		{"A01 start=2026-03-10; A11; A01 start=2026-03-10", "state=in-progress"},
+		// who is there waits for another bed
+		{"A04; A14", "state=arrived"},
+		{"A01; A14; A27", "state=in-progress"},
+		{"A04; A05; A38", "state=arrived"},
 		// doctors
 		{"A01 doctor=X; A54 doctor=Y; A61 doctor=Z; A55", "doctor=Z"}, // the other change stays
 		{"A01 doctor=X; A54 doctor=Y; A55 doctor=X", "doctor=X"},
@@ -184,6 +203,9 @@ func TestCancelsInAnyOrder(t *testing.T) {
 					text += " " + name + "=" + rapid.SampledFrom([]string{"A", "B", "C"}).Draw(t, "value")
 				}
 			}
+			if rapid.Bool().Draw(t, "start") {
+				text += " start=" + rapid.SampledFrom([]string{"2026-03-10", "2026-03-12"}).Draw(t, "time")
+			}
 			list = append(list, text)
 		}
 		fold := func(order []int) map[string]string {
@@ -200,6 +222,29 @@ func TestCancelsInAnyOrder(t *testing.T) {
 		}
 		require.Equal(t, fold(inOrder), fold(rapid.Permutation(inOrder).Draw(t, "order")), list)
 	})
+}
+
+// What an admission after the discharge is: the same one again, which a consumer does
+// not take for a new stay, or another stay, of which nothing has ended.
+func TestAdmittedAgain(t *testing.T) {
+	w := newWorld(t)
+	tell := func(n int, text, event, warning string) string {
+		w.fold(visitMessage(n, n, text))
+		r := w.last(records.Encounter)
+		require.Equal(t, "encounter."+event, r.EventType, text)
+		if warning == "" {
+			require.Nil(t, r.Quality, text)
+		} else {
+			require.Contains(t, r.Quality.Warnings, warning, text)
+		}
+		return string(r.Resource)
+	}
+	tell(1, "A01 place=A start=2026-03-10", "admitted", "")
+	require.Contains(t, tell(2, "A03 place=A end=2026-03-11", "discharged", ""), `"end"`)
+	require.Contains(t, tell(3, "A01 place=A start=2026-03-10", "updated", "admission-repeated"), `"end"`)
+	require.NotContains(t, tell(4, "A01 place=B start=2026-03-12", "admitted", "readmitted"), `"end"`)
+	require.Contains(t, tell(5, "A03 place=B end=2026-03-13", "discharged", ""), `"end":"2026-03-13"`)
+	w.holds()
 }
 
 // An event that changes nothing is one all the same, once.
