@@ -226,7 +226,7 @@ func encounterEvent(s *state, v *version) string {
 	switch {
 	case asked == "cancelled" && s.label() != "cancelled": // it was planned before, or the patient is there
 		return "admission-cancelled"
-	case admits(v.it.Trigger) && v.previous == "finished" && s.label() == "finished": // sent again
+	case v.again(s):
 		return ""
 	case asked != "":
 		return asked
@@ -348,7 +348,7 @@ func (v *version) warn(s *state) {
 	switch {
 	case v.it.Trigger == "A12" && s.kind == Encounter && !v.has("location"):
 		v.warnings = append(v.warnings, "transfer-cancelled-without-move")
-	case s.kind == Encounter && admits(v.it.Trigger) && v.previous == "finished" && s.label() == "finished":
+	case s.kind == Encounter && v.again(s):
 		v.warnings = append(v.warnings, "admission-repeated")
 	case s.kind == Encounter && admits(v.it.Trigger) && v.previous == "finished":
 		v.warnings = append(v.warnings, "readmitted")

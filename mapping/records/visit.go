@@ -36,7 +36,7 @@ func (s *state) visit(it *Item, st Stamp) (told bool) {
 	}
 	from := s.sender(st.Sender)
 	element := askedState + asked + "=" + it.Trigger + "=" + strings.Join(it.Cancels, ",")
-	if admits(it.Trigger) {
+	if admits(it.Trigger) || changes(it.Trigger) {
 		element += "=" + it.Resource.Str("period.start")
 	}
 	last := true
@@ -118,14 +118,14 @@ func (s *sender) amounts() string {
 		}
 		return live[len(live)-1].state
 	}
-	for i, a := range list {
+	for _, a := range list {
 		if a.trigger == "A10" && (top() == "in-progress" || top() == "onleave") {
 			continue // an inpatient arrives at an examination: he stays one
 		}
 		if moves(a.trigger) && (top() == "finished" || top() == "cancelled") {
 			continue // a transfer that comes late: A13 reopens a stay
 		}
-		if a.repeats(list[:i], top()) {
+		if a.repeats(live) {
 			continue
 		}
 		if before := top(); (a.trigger == "A05" || a.trigger == "A14") && (before == "arrived" || before == "in-progress" || before == "onleave") {

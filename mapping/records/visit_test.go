@@ -19,7 +19,7 @@ import (
 func asks(trigger string) (state, event string, cancels []string) {
 	row := map[string]string{
 		"A01": "in-progress admitted", "A02": "in-progress transferred", "A03": "finished discharged", "A04": "arrived registered",
-		"A05": "planned preadmitted", "A10": "arrived arrived", "A14": "planned pending-admission", "A15": "- transfer-pending", "A16": "- discharge-pending",
+		"A05": "planned preadmitted", "A06": "in-progress class-changed", "A07": "in-progress class-changed", "A10": "arrived arrived", "A14": "planned pending-admission", "A15": "- transfer-pending", "A16": "- discharge-pending",
 		"A21": "onleave on-leave", "A22": "in-progress returned", "A54": "- doctor-changed", "A61": "- consultant-changed",
 		"A11": "cancelled cancelled A01 A04", "A12": "- transfer-cancelled A02", "A13": "in-progress reopened A03", "A23": "entered-in-error deleted",
 		"A25": "- discharge-pending-cancelled A16", "A26": "- transfer-pending-cancelled A15", "A27": "cancelled admission-pending-cancelled A14",
@@ -142,6 +142,12 @@ func TestCancels(t *testing.T) {
 		{"A01 start=2026-03-10; A03; A13; A01 start=2026-03-10", "state=in-progress"},
 		{"A01 start=2026-03-10; A03; A01 start=2026-03-12", "state=in-progress"}, // another one
 		{"A01; A03; A01", "state=in-progress"},
+		{"A04 start=2026-03-10 place=A; A01 start=2026-03-10 place=B; A04 start=2026-03-10 place=A", "state=in-progress place=B"},
+		{"A04 start=2026-03-10; A06 start=2026-03-10; A03; A06 start=2026-03-10", "state=finished"},
+		{"A04 start=2026-03-10; A03; A06 start=2026-03-10", "state=in-progress"},
+		{"A01 start=2026-03-10; A21; A01 start=2026-03-10", "state=onleave"},
+		{"A04 start=2026-03-10; A03; A01 start=2026-03-10", "state=in-progress"}, // admitted out of the emergency department
+		{"A04 start=2026-03-10; A01 start=2026-03-10; A11; A01 start=2026-03-10", "state=in-progress"},
 		{"A01 start=2026-03-10; A11; A01 start=2026-03-10", "state=in-progress"},
 		// who is there waits for another bed
 		{"A04; A14", "state=arrived"},
