@@ -151,6 +151,7 @@ type fold struct {
 	same    map[string][][2]string // what else accounts and patients are called
 	unlike  bool                   // what the item's number leads to is another thing
 	heirs   bool                   // and others inherited it
+	strange bool                   // or another patient's
 	routes  map[string]string      // references of the message that mean a record of another id
 }
 
@@ -400,7 +401,7 @@ func (f *fold) load(kind Kind, key string) (*state, error) {
 // find resolves an item to the record it speaks of: by the id under which a
 // client puts it, by its key, else by any of its other identifiers.
 func (f *fold) find(it *Item) (*state, error) {
-	f.unlike, f.heirs = false, false
+	f.unlike, f.heirs, f.strange = false, false, false
 	if it.byID {
 		data, err := f.get(resourceKey(it.Resource.ResourceType() + "/" + it.Resource.ID()))
 		if err != nil {

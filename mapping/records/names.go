@@ -41,6 +41,9 @@ func (k Key) called() called {
 	if c.Own = k.Own; c.Own != "" {
 		c.Apart = strings.TrimSuffix(c.Apart, "#"+c.Own)
 	}
+	if k.patient != "" {
+		c.Apart = strings.TrimSuffix(c.Apart, "#"+k.patient)
+	}
 	if c.Assigner == "" {
 		c.ID, c.Assigner, _ = strings.Cut(c.ID, "|")
 	}
@@ -102,8 +105,15 @@ func (k Key) plain() string {
 // byKeys finds the record that an item's numbers lead to; the first one decides.
 func (f *fold) byKeys(it *Item) (s *state, err error) {
 	if it.Key.Number != "" {
-		if s, err = f.load(it.Kind, it.Key.String()); s != nil || err != nil {
-			return s, err
+		if s, err = f.load(it.Kind, it.Key.String()); err != nil {
+			return nil, err
+		}
+		if s != nil {
+			other, err := f.stranger(it, s)
+			if err != nil || !other {
+				return s, err
+			}
+			s = nil
 		}
 	}
 	_ = it.keys(func(k Key) error {
@@ -142,12 +152,18 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 			return nil, err
 		}
 	}
+	var elsewhere *state
 	for _, key := range slices.Backward(shared) {
 		s, err := f.load(it.Kind, key)
 		if err != nil {
 			return nil, err
 		}
 		if s == nil {
+			continue
+		}
+		if other, err := f.stranger(it, s); err != nil {
+			return nil, err
+		} else if other {
 			continue
 		}
 		if len(codes) > 0 {
@@ -162,12 +178,18 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !contradict(own, theirs) && (!heirs || f.heir(s, number, own, theirs)) {
+		switch {
+		case contradict(own, theirs) || heirs && !f.heir(s, number, own, theirs):
+			f.unlike = true
+		case it.Key.Bare && len(shared) > 1 && s.owner != it.owner: // the patient's own first
+			if elsewhere == nil {
+				elsewhere = s
+			}
+		default:
 			return s, nil
 		}
-		f.unlike = true
 	}
-	return nil, nil
+	return elsewhere, nil
 }
 
 // fulfils lets the order of a result be the one that was placed: a panel's parts are
@@ -245,7 +267,25 @@ func (f *fold) meant(it *Item) ([]string, error) {
 	if s, err := f.load(it.Kind, it.Key.String()); err != nil || s != nil && len(it.Alternate) > 0 {
 		return nil, err
 	}
-	return shared, nil
+	if !it.Key.Bare {
+		return shared, nil
+	}
+	var own []string
+	for _, key := range shared {
+		s, err := f.peek(it.Kind, key)
+		if err != nil {
+			return nil, err
+		}
+		if s == nil {
+			continue
+		}
+		if other, err := f.stranger(it, s); err != nil {
+			return nil, err
+		} else if !other {
+			own = append(own, key)
+		}
+	}
+	return own, nil
 }
 
 // codesOf are the codes of what a resource is of, a service or a medication, and

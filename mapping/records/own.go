@@ -85,10 +85,13 @@ func (f *fold) children(it *Item, shared, codes []string) error {
 		if s == nil || !slices.ContainsFunc(theirs, func(c called) bool { return c.Own != "" && !c.Replaces }) {
 			continue
 		}
-		if same, err := f.of(s, codes); err != nil || !same {
-			if err != nil {
-				return err
-			}
+		same, err := f.of(s, codes)
+		if err != nil {
+			return err
+		}
+		if other, err := f.stranger(it, s); err != nil {
+			return err
+		} else if other || !same {
 			continue
 		}
 		one := *it
@@ -99,6 +102,30 @@ func (f *fold) children(it *Item, shared, codes []string) error {
 		}
 	}
 	return nil
+}
+
+// stranger says whether an order is of another patient than the message's, who only
+// has the same number: nobody is said to have given it, both patients have their
+// numbers of one authority, and no merge makes them one. What reports a result may put
+// right under whom it was filed, and moves the order with it.
+func (f *fold) stranger(it *Item, s *state) (bool, error) {
+	if !it.Key.Bare || it.owner == "" || it.owner == s.owner || it.Kind != Order && it.Kind != MedicationOrder {
+		return false, nil
+	}
+	ours, theirs := keyFrom(it.owner), keyFrom(s.owner)
+	if ours.Assigner == "" || ours.Assigner != theirs.Assigner || slices.ContainsFunc(f.c.Items, func(o Item) bool { return o.Kind == Result }) {
+		return false, nil
+	}
+	our, err := f.resolve(Patient, it.owner)
+	if err != nil {
+		return false, err
+	}
+	their, err := f.resolve(Patient, s.owner)
+	if err != nil || our == their {
+		return false, err
+	}
+	f.unlike, f.strange = true, true
+	return true, nil
 }
 
 // free gives what is another thing than the record of its number a key of its own:
@@ -134,7 +161,12 @@ func (f *fold) free(it *Item) error {
 			ends = append(ends, c.ID)
 		}
 	}
-	if f.heirs && len(ends) > 0 {
+	switch {
+	case f.strange:
+		key.patient = keyFrom(it.owner).ID
+		ends = []string{key.patient}
+		it.warnings = append(slices.Clip(it.warnings), "number-of-another-patient")
+	case f.heirs && len(ends) > 0:
 		key.Own = ends[0]
 	}
 	for n := 0; is; n++ {

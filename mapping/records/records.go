@@ -66,9 +66,13 @@ type Key struct {
 	// of what it replaces (Replaces), from that and from others that do; the ID ends in it.
 	Own      string `json:"-"`
 	Replaces bool   `json:"-"`
+	// Bare says that the message names no assigner: another patient may have the number.
+	Bare bool `json:"-"`
 	// Line is what tells a line of a bill from others of its number, whether or not
 	// the message has any: "#", its service, "#" and the rest.
 	Line string `json:"-"`
+
+	patient string // behind the number, where another patient has it too
 }
 
 // Zero says whether there is no key.

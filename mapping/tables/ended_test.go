@@ -93,21 +93,69 @@ func TestEndedStaysEnded(t *testing.T) {
 	}
 }
 
-// A number without an authority may be two patients': the record says so.
-func TestPatientChanged(t *testing.T) {
+// A number without an authority may be two patients': each order stays its patient's,
+// until a merge makes one of them.
+func TestNumberOfTwoPatients(t *testing.T) {
 	f := newFeed(t)
-	send := func(minute int, patient, drug string) *records.Record {
+	send := func(minute int, patient, drug, control string) *records.Record {
 		return of(f.send(header("RDE^O11", minute), segment("PID", map[int]string{3: patient + "^^^ALDER^MR", 5: "Roe"}),
-			segment("ORC", map[int]string{1: "NW", 2: "77"}), segment("RXE", map[int]string{2: drug + "^^L", 3: "5", 5: "mg"})), records.MedicationOrder)
+			segment("ORC", map[int]string{1: control, 2: "77"}), segment("RXE", map[int]string{2: drug + "^^L", 3: "5", 5: "mg"})), records.MedicationOrder)
 	}
-	r := send(1, "M1", "WAR")
-	require.True(t, r.Quality == nil || !slices.Contains(r.Quality.Warnings, "patient-changed"))
-	r = send(2, "M2", "INS")
-	require.NotNil(t, r.Quality)
-	require.Contains(t, r.Quality.Warnings, "patient-changed")
-	f.send(header("ADT^A40^ADT_A39", 3), segment("PID", map[int]string{3: "M2^^^ALDER^MR", 5: "Roe"}), segment("MRG", map[int]string{1: "M1^^^ALDER^MR"}))
-	r = send(4, "M1", "INS2")
-	require.True(t, r.Quality == nil || !slices.Contains(r.Quality.Warnings, "patient-changed"), "one patient, merged")
+	warned := func(r *records.Record) []string {
+		if r.Quality == nil {
+			return nil
+		}
+		return r.Quality.Warnings
+	}
+	one := send(1, "M1", "WAR", "NW")
+	require.Empty(t, warned(one))
+	other := send(2, "M2", "WAR", "NW")
+	require.Equal(t, "77#M2", other.Key.ID)
+	require.Equal(t, uint64(1), other.Version)
+	require.Equal(t, []string{"number-of-another-patient"}, warned(other))
+	one = send(3, "M1", "WAR", "DC")
+	require.Equal(t, "77 2 stopped", fmt.Sprint(one.Key.ID, " ", one.Version, " ", one.State))
+	other = send(4, "M2", "WAR", "HD")
+	require.Equal(t, "77#M2 2 on-hold", fmt.Sprint(other.Key.ID, " ", other.Version, " ", other.State))
+	require.Empty(t, warned(other))
+	f.send(header("ADT^A40^ADT_A39", 5), segment("PID", map[int]string{3: "M2^^^ALDER^MR", 5: "Roe"}), segment("MRG", map[int]string{1: "M1^^^ALDER^MR"}))
+	require.Empty(t, warned(send(6, "M1", "WAR", "RL")), "one patient, merged")
+
+	given := newFeed(t)
+	for i, patient := range []string{"M1", "M2"} { // the authority's number is one order
+		r := of(given.send(header("RDE^O11", i), segment("PID", map[int]string{3: patient + "^^^ALDER^MR", 5: "Roe"}),
+			segment("ORC", map[int]string{1: "NW", 2: "77^CPOE"}), segment("RXE", map[int]string{2: "WAR^^L", 3: "5", 5: "mg"})), records.MedicationOrder)
+		require.Equal(t, "77", r.Key.ID)
+		require.Equal(t, i == 1, slices.Contains(warned(r), "patient-changed"))
+	}
+}
+
+// A number without an authority: what one patient's messages ask for does not bear on
+// another's order. A result that is filed under another patient moves its order.
+func TestOrdersOfTwoPatients(t *testing.T) {
+	order := func(patient, control string, codes ...string) []string {
+		out := []string{segment("PID", map[int]string{3: patient + "^^^ALDER^MR", 5: "Roe"})}
+		for _, code := range codes {
+			out = append(out, segment("ORC", map[int]string{1: control, 2: "A1"}), segment("OBR", map[int]string{2: "A1", 4: code + "^^L"}))
+		}
+		if codes == nil {
+			out = append(out, segment("ORC", map[int]string{1: control, 2: "A1"}))
+		}
+		return out
+	}
+	result := func(patient, status string) []string {
+		return []string{segment("PID", map[int]string{3: patient + "^^^ALDER^MR", 5: "Roe"}), segment("OBR", map[int]string{2: "A1", 3: "F1^LAB", 4: "BMP^^L", 25: status}), segment("OBX", map[int]string{1: "1", 2: "NM", 3: "K^^L", 5: "4", 11: status})}
+	}
+	require.Equal(t, []string{"A1 1 active order.created", "A1#M2 1 active order.created", "A1 2 revoked order.cancelled", "A1#M2 2 revoked order.cancelled"}, told(t, records.Order, []sent{
+		{"ORM^O01", 1, "", order("M1", "NW", "BMP")}, {"ORM^O01", 2, "", order("M2", "NW", "BMP")}, {"ORM^O01", 3, "", order("M1", "CA", "BMP")}, {"ORM^O01", 4, "", order("M2", "CA")},
+	}))
+	require.Equal(t, []string{
+		"A1#BMP 1 active order.created", "A1#CBC 1 active order.created", "A1#BMP#M2 1 active order.created", "A1#CBC#M2 1 active order.created",
+		"A1#CBC#M2 2 revoked order.cancelled", "A1#BMP 2 revoked order.cancelled", "A1#CBC 2 revoked order.cancelled",
+	}, told(t, records.Order, []sent{
+		{"ORM^O01", 1, "", order("M1", "NW", "BMP", "CBC")}, {"ORM^O01", 2, "", order("M2", "NW", "BMP", "CBC")}, {"ORM^O01", 3, "", order("M2", "CA", "CBC")}, {"ORM^O01", 4, "", order("M1", "CA")},
+	}))
+	require.Equal(t, []string{"A1 1 completed order.completed", "A1 2 completed order.updated"}, told(t, records.Order, []sent{{"ORU^R01", 1, "", result("M1", "F")}, {"ORU^R01", 2, "", result("M2", "C")}}))
 }
 
 // A result at the point of care has no number and no order that waits for it.

@@ -196,7 +196,7 @@ func (r *run) identifier(v hl7v2.Value, rule *keyRule) records.Key {
 			k.Assigner = "urn:x-liaison:ns:" + escapeURN(id)
 		}
 	}
-	if k.Assigner == "" && k.ID != "" {
+	if k.Bare = k.Assigner == "" && k.ID != ""; k.Bare {
 		k.Assigner = "urn:x-liaison:ns:" + escapeURN(r.ctx.defaultAssigner(r.header))
 		if !rule.cx && len(rule.types) > 0 { // a placer's and a filler's numbers may be the same
 			k.Assigner += ":" + rule.types[0]
