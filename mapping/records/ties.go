@@ -106,7 +106,7 @@ func (s *state) shown() *fhir.Node {
 		if state != "cancelled" && out.Get("cancelationReason") != nil { // R4 app-4
 			own().Delete("cancelationReason")
 		}
-	case Order, MedicationOrder:
+	case Order, MedicationOrder, NutritionOrder, SupplyRequest:
 		if state := s.state; state != "" && out.Str("status") != state && (state == "completed" || s.refusedAny()) { // who placed it does not undo its result
 			own().Set("status", fhir.NewString(state))
 		}

@@ -29,6 +29,12 @@ func orderAfter(t *testing.T, kind records.Kind, messages []string) (state, stat
 		if kind == records.MedicationOrder {
 			what, detail = "RDE^O11", segment("RXE", map[int]string{2: "AMOX^^L", 3: "1", 5: "TAB"})
 		}
+		if kind == records.NutritionOrder {
+			what, detail = "OMD^O03", segment("ODS", map[int]string{1: "D", 3: "REG^^L"})
+		}
+		if kind == records.SupplyRequest {
+			what, detail = "OMS^O05", segment("RQD", map[int]string{1: "1", 2: "GLV^^L", 5: "1"})
+		}
 		msh := strings.Replace(header(what, minute), "ADT1", by, 1)
 		if r := of(f.send(msh, segment("PID", person()), orc, detail), kind); r != nil {
 			var n struct{ Status string }
@@ -81,6 +87,23 @@ func TestRefusedRequests(t *testing.T) {
 					require.Equal(t, want, status, "%s's status: %v", kind, order)
 				}
 			}
+		}
+	}
+}
+
+// A diet and a supply whose cancellation is refused are delivered.
+func TestRefusedForDietsAndSupplies(t *testing.T) {
+	for _, kind := range []records.Kind{records.NutritionOrder, records.SupplyRequest} {
+		for messages, want := range map[string]string{
+			"A 1 NW; B 1 OK; A 3 CA; B 4 UC":    "active",
+			"A 1 NW; A 3 CA; A 4 UC":            "active",
+			"A 1 NW; A 3 CA; A 4 OC":            map[records.Kind]string{records.NutritionOrder: "revoked", records.SupplyRequest: "cancelled"}[kind],
+			"A 1 NW; A 2 HD; A 3 RL; A 4 UR":    map[records.Kind]string{records.NutritionOrder: "on-hold", records.SupplyRequest: "suspended"}[kind],
+			"A 1 NW; A 2 SC=CM; A 3 DC; A 4 UD": "completed",
+		} {
+			state, status := orderAfter(t, kind, strings.Split(messages, "; "))
+			require.Equal(t, want, state, "%s: %s", kind, messages)
+			require.Equal(t, want, status, "%s: %s", kind, messages)
 		}
 	}
 }
