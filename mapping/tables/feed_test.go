@@ -3,6 +3,7 @@ package tables_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -45,11 +46,19 @@ func compiled(schema *fhir.Schema, overlays ...tables.Overlay) (*tables.Mapper, 
 // loaded are the compiled tables, for all feeds.
 var loaded = sync.OnceValues(func() (*tables.Mapper, error) { return tables.Load(fhir.NewSchema()) })
 
+// checker compiles the records' schema once, for all feeds.
+var checker = sync.OnceValue(func() *recordstest.Checker { return recordstest.New(thrower{}) })
+
+type thrower struct{}
+
+func (thrower) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (thrower) FailNow()                          {}
+
 func newFeed(t *testing.T) *feed {
 	t.Helper()
 	mapper, err := loaded()
 	require.NoError(t, err)
-	return &feed{t: t, mapper: mapper, folder: records.NewFolder(0, 0), state: records.Memory{}, check: recordstest.New(t), told: recordstest.History{}}
+	return &feed{t: t, mapper: mapper, folder: records.NewFolder(0, 0), state: records.Memory{}, check: checker(), told: recordstest.History{}}
 }
 
 // send gives the records that a message made.
