@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"bytes"
 	"cmp"
 	"embed"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/liaison-health/liaison/mapping/fhir"
 )
@@ -84,6 +86,10 @@ func (t *Tables) Compile(schema *fhir.Schema, overlays ...Overlay) (*Mapper, err
 	}
 	l.overlays = true
 	for _, f := range overlays {
+		if line := notText(f.Data); line > 0 { // it would stand in every resource that it bears on
+			l.fail(f.Name, line, "", "not UTF-8: save the file as UTF-8")
+			continue
+		}
 		if strings.EqualFold(path.Ext(f.Name), ".csv") {
 			l.csv(f)
 		} else {
@@ -103,6 +109,17 @@ func (t *Tables) Compile(schema *fhir.Schema, overlays ...Overlay) (*Mapper, err
 		return nil, errors.Join(l.errs...)
 	}
 	return l.m, nil
+}
+
+// notText is the first line that is not UTF-8; 0 where there is none.
+func notText(data []byte) int {
+	n := 0
+	for line := range bytes.Lines(data) {
+		if n++; !utf8.Valid(line) {
+			return n
+		}
+	}
+	return 0
 }
 
 // inOrder sorts what is wrong by file and line.

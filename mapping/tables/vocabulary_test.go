@@ -98,6 +98,8 @@ func TestCSVOverlay(t *testing.T) {
 		"table,code,to,system\nX,A,b,nosystem\n": "site.csv:2",
 		"table,code,to\nX,A,b\nX,A,c\n":          "site.csv:3",
 		"table,code,to\nX,\"A,b\n":               "site.csv:",
+		"table,code,to,display\nAdministrativeSex,M,male,Mann\nAdministrativeSex,W,female,F\xfcr Frauen\n": "site.csv:3: not UTF-8: save the file as UTF-8",
+
 		"table,code,to\nHospitalServices,W7,x\n": "site.csv:2: no rule uses a code table HospitalServices",
 
 		"table,code,to\nAdministrativeSex,F,female\nAdministrativeSex,W,weiblich\n": `site.csv:3: Patient.gender cannot be "weiblich"; R4 has male`,
@@ -108,6 +110,8 @@ func TestCSVOverlay(t *testing.T) {
 	}
 	_, err := compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    F -> female\n    W -> weiblich\n")})
 	require.ErrorContains(t, err, `site.yaml:4: Patient.gender cannot be "weiblich"`)
+	_, err = compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("AdministrativeSex:\n  codes: |\n    W -> female \"F\xfcr Frauen\"\n")})
+	require.ErrorContains(t, err, "site.yaml:3: not UTF-8: save the file as UTF-8")
 	_, err = compiled(fhir.NewSchema(), tables.Overlay{Name: "site.yaml", Data: []byte("add PID to Patient: |\n  PID-8 -> sex\n  PID-7 -> birthdate\nadd PV1 to Encounter: |\n  PV1-2 -> klass\noff NK1 to Patient: |\n  -> nothing\n")})
 	require.Regexp(t, `(?s)^site.yaml:2: .*site.yaml:3: .*site.yaml:5: .*site.yaml:7: `, err.Error(), "in the order of the file")
 }
