@@ -82,7 +82,7 @@ func TestQuarantine(t *testing.T) {
 // A directory without data is refused, and stays as it was.
 func TestNoData(t *testing.T) {
 	dir := t.TempDir()
-	for _, args := range [][]string{{"journal", "list"}, {"quarantine", "list"}, {"journal", "show", "1"}} {
+	for _, args := range [][]string{{"journal", "list"}, {"quarantine", "list"}, {"journal", "show", "1"}, {"journal", "replay"}, {"journal", "replay", "--dry-run"}} {
 		code, _, errs := liaison(t, append(args, "--data", dir)...)
 		require.Equal(t, exitFailed, code)
 		require.Contains(t, errs, "no data of Liaison")

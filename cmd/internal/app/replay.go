@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/liaison-health/liaison/cmd/internal/config"
 	"github.com/liaison-health/liaison/mapping/records"
@@ -38,6 +39,9 @@ func Replay(ctx context.Context, data string, cfg *config.Config) (*Replayed, er
 
 // replaying runs the journal again and compares.
 func replaying(ctx context.Context, data string, cfg *config.Config, compare func(old, again *store.Store, out *Replayed) error) (*Replayed, error) {
+	if _, err := os.Stat(filepath.Join(data, "store")); err != nil { // opening would make one
+		return nil, fmt.Errorf("no data of Liaison: %w", err)
+	}
 	old, err := store.Open(data, store.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open the data (is the engine running?): %w", err)
