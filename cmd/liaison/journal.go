@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +29,13 @@ func journalList(o *operator) *cobra.Command {
 	var from uint64
 	var limit int
 	var outcome string
+	outcomes := []string{"pending", "published", "unchanged", "duplicate", "quarantined"}
 	c := &cobra.Command{
 		Use: "list", Short: "List entries in the order of the journal", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if outcome != "" && !slices.Contains(outcomes, outcome) {
+				return usageError{fmt.Errorf("--outcome is one of %s", strings.Join(outcomes, ", "))}
+			}
 			q := url.Values{"from": {strconv.FormatUint(from, 10)}, "limit": {strconv.Itoa(limit)}, "outcome": {outcome}}
 			return o.call(c, http.MethodGet, "/journal?"+q.Encode(), nil, printLines(c, o.json, func(f *engine.Fate) string {
 				line := fmt.Sprintf("%8d  %s  %-10s %-10s %-12s %s", f.Sequence, f.Received.Format("2006-01-02T15:04:05.000Z"), f.Source, f.Message, f.ControlID, f.Outcome)
@@ -48,7 +54,7 @@ func journalList(o *operator) *cobra.Command {
 	}
 	c.Flags().Uint64Var(&from, "from", 0, "first entry")
 	c.Flags().IntVar(&limit, "limit", 0, "at most so many")
-	c.Flags().StringVar(&outcome, "outcome", "", "only these: pending, published, unchanged, duplicate, quarantined")
+	c.Flags().StringVar(&outcome, "outcome", "", "only these: "+strings.Join(outcomes, ", "))
 	return c
 }
 

@@ -249,6 +249,7 @@ func TestUsage(t *testing.T) {
 		{"tail", "--kind", "x"},
 		{"journal", "bogus"},
 		{"journal", "show", "x"},
+		{"journal", "list", "--outcome", "quarantine"},
 		{"quarantine", "retry", "0"},
 		{"check"},
 		{"quarantine", "drop", "1"},
