@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,12 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				for _, line := range strings.Split(strings.TrimPrefix(err.Error(), "configuration: "), "\n") {
 					fmt.Fprintln(c.ErrOrStderr(), line)
+				}
+				return errReported
+			}
+			if outdated := cfg.Outdated(time.Now()); len(outdated) > 0 {
+				for _, err := range outdated {
+					fmt.Fprintln(c.ErrOrStderr(), err)
 				}
 				return errReported
 			}

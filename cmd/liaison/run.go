@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,9 @@ func runCommand() *cobra.Command {
 			}
 			for _, advice := range cfg.Advice() {
 				log.Warn(advice)
+			}
+			for _, outdated := range cfg.Outdated(time.Now()) {
+				log.Error(outdated.Error())
 			}
 			return a.Run(c.Context())
 		},

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -69,6 +70,9 @@ sources:
 	require.Equal(t, exitDone, code, out+errs)
 	cfg, err := config.Load(file)
 	require.NoError(t, err)
+	require.Empty(t, cfg.Outdated(time.Now()))
+	require.ErrorContains(t, errors.Join(cfg.Outdated(time.Now().Add(2*time.Hour))...), "liaison.yaml:7:66: a certificate in "+filepath.Join(dir, "server.pem")+" has expired on ")
+	require.ErrorContains(t, errors.Join(cfg.Outdated(time.Now().Add(-2*time.Hour))...), "holds from ")
 	require.Equal(t, filepath.Join(dir, "here"), cfg.Data, "paths are relative to the file")
 	a, stop := serving(t, cfg)
 	address := a.Addresses()["source:adt"]

@@ -27,6 +27,8 @@ type Config struct {
 	InFlight   Bytes      `yaml:"in_flight"`  // of large messages that are being taken in, all sources together
 	LogLevel   string     `yaml:"log_level"`  // debug, info, warn, error
 	file       string
+
+	certificates []dated // those that the configuration names
 }
 
 // Kafka says where records go. Without brokers the embedded broker serves on Listen.

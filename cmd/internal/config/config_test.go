@@ -55,6 +55,8 @@ func TestMistakes(t *testing.T) {
 		{"no entries", "sources:\n  - {name: a, fhir: {listen: \"127.0.0.1:1\", max_entries: -1}}\n", "2:58: -1 is not between"},
 		{"no room", "in_flight: 1KiB\n", "1:12: 1024 is not between"},
 		{"a word for a number", "sources:\n  - {name: a, files: {directory: in}, rate: fast}\n", "2:45: a whole number belongs here, not text"},
+		{"half a message a second", "sources:\n  - {name: a, files: {directory: in}, rate: 0.5}\n", "2:45: a whole number belongs here, not 0.5"},
+		{"half a partition", "kafka: {partitions: 1.5}\n", "1:21: a whole number belongs here, not 1.5"},
 		{"a number beyond range", "sources:\n  - {name: a, files: {directory: in}, rate: 99999999999999999999}\n", "2:45: a number is too large: a smaller one belongs here"},
 		{"a size beyond range", "in_flight: 99999999999999999999GiB\n", "1:12: \"99999999999999999999GiB\" is no size such as 512MiB"},
 		{"a span beyond range", "retention: {journal: 9999999999999h}\n", "1:22: \"9999999999999h\" is no time span"},
@@ -82,7 +84,7 @@ func TestMistakes(t *testing.T) {
 
 // A file that says nothing leaves everything as it is without one.
 func TestNothingConfigured(t *testing.T) {
-	for _, text := range []string{"", "\n", "# nothing yet\n", "---\n"} {
+	for _, text := range []string{"", "\n", "\ufeff# nothing yet\n", "\ufeffgate: {inbound: strict}\n", "# nothing yet\n", "---\n"} {
 		cfg, err := config.Parse("liaison.yaml", []byte(text))
 		require.NoError(t, err, "%q", text)
 		require.Equal(t, config.Default().Sources, cfg.Sources)

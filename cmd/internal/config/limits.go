@@ -1,10 +1,14 @@
 package config
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/goccy/go-yaml/token"
 )
 
 // limits checks every number and time span that a configuration can set.
@@ -23,6 +27,11 @@ func (k *check) limits() {
 }
 
 func (k *check) between(at string, n, least, most int64) {
+	// The YAML library cuts a fraction off: a rate of 0.5 would be none.
+	if node := k.node(at); node != nil && node.GetToken().Type == token.FloatType {
+		k.fail(at, "a whole number belongs here, not %s", node.GetToken().Value)
+		return
+	}
 	if n < least || n > most {
 		k.fail(at, "%d is not between %d and %d", n, least, most)
 	}
@@ -73,13 +82,68 @@ func (k *check) files() {
 func (k *check) serves(at string, t *ServerTLS) {
 	if _, err := k.cfg.Server(t); err != nil {
 		k.fail(at+".tls", "%s", err)
+	} else if t != nil {
+		k.dated(at+".tls.certificate", t.Certificate)
+		k.dated(at+".tls.client_ca", t.ClientCA)
 	}
 }
 
 func (k *check) connects(at string, t *ClientTLS) {
 	if _, err := k.cfg.Client(t); err != nil {
 		k.fail(at+".tls", "%s", err)
+	} else if t != nil {
+		k.dated(at+".tls.certificate", t.Certificate)
+		k.dated(at+".tls.ca", t.CA)
 	}
+}
+
+// dated notes the time in which the certificates of a file hold.
+func (k *check) dated(at, file string) {
+	if file == "" {
+		return
+	}
+	text, err := os.ReadFile(k.cfg.Path(file))
+	if err != nil {
+		k.fail(at, "%s", err)
+		return
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue // the machine's TLS passes over it as well
+		}
+		k.cfg.certificates = append(k.cfg.certificates, dated{place: k.at(at), file: k.cfg.Path(file), from: cert.NotBefore, to: cert.NotAfter})
+	}
+}
+
+// A dated certificate is one that the configuration names.
+type dated struct {
+	place    Error
+	file     string
+	from, to time.Time
+}
+
+// Outdated names the certificates that do not hold at a time: a caller or a
+// server that looks refuses them. It is no error of Load, for one sender's
+// certificate is no reason to keep the others' messages out.
+func (c *Config) Outdated(now time.Time) []error {
+	var out []error
+	for _, cert := range c.certificates {
+		e := cert.place
+		switch {
+		case now.After(cert.to):
+			e.Text = fmt.Sprintf("a certificate in %s has expired on %s: put a new one there", cert.file, cert.to.UTC().Format(time.DateOnly))
+		case now.Before(cert.from):
+			e.Text = fmt.Sprintf("a certificate in %s holds from %s on only: put another there, or set the clock", cert.file, cert.from.UTC().Format(time.DateOnly))
+		default:
+			continue
+		}
+		out = append(out, &e)
+	}
+	return out
 }
 
 // secret wants something in the file: an empty list of tokens would let

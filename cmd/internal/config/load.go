@@ -64,6 +64,7 @@ func parse(file string, data []byte) (*Config, *check, error) {
 	c := Default()
 	c.file = file
 	c.Sources, c.Data = nil, ""
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors on Windows write it
 	tokens := lexer.Tokenize(string(data))
 	if at := nested(tokens); at != nil {
 		return nil, nil, &Error{File: file, Line: at.Line, Column: at.Column, Text: fmt.Sprintf("nested more than %d deep", mostNested)}
@@ -260,17 +261,35 @@ type check struct {
 // fail notes a problem at a path such as $.sources[0].mllp.listen, or at the
 // nearest thing above it that the file has.
 func (k *check) fail(path, format string, args ...any) {
-	e := &Error{File: k.file, Text: fmt.Sprintf(format, args...)}
+	e := k.at(path)
+	e.Text = fmt.Sprintf(format, args...)
+	k.errs = append(k.errs, &e)
+}
+
+// at is the place of a path.
+func (k *check) at(path string) Error {
+	e := Error{File: k.file}
 	for at := path; at != "" && at != "$"; {
-		if p, err := yaml.PathString(at); err == nil {
-			if n, err := p.FilterFile(k.tree); err == nil && n != nil && n.GetToken() != nil {
-				e.Line, e.Column = n.GetToken().Position.Line, n.GetToken().Position.Column
-				break
-			}
+		if n := k.node(at); n != nil {
+			e.Line, e.Column = n.GetToken().Position.Line, n.GetToken().Position.Column
+			break
 		}
 		at = at[:max(strings.LastIndexByte(at, '.'), 0)]
 	}
-	k.errs = append(k.errs, e)
+	return e
+}
+
+// node is what stands at a path in the file, nil where nothing does.
+func (k *check) node(at string) ast.Node {
+	p, err := yaml.PathString(at)
+	if err != nil {
+		return nil
+	}
+	n, err := p.FilterFile(k.tree)
+	if err != nil || n == nil || n.GetToken() == nil {
+		return nil
+	}
+	return n
 }
 
 func (k *check) all() {
