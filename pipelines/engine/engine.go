@@ -80,6 +80,7 @@ type Engine struct {
 	cfg                              Config
 	store                            *store.Store
 	filter                           pipelines.EarlyFilter
+	filterState                      filterState
 	publisher                        pipelines.Publisher
 	pipelines                        map[string]*Pipeline
 	folder                           *records.Folder

@@ -1,8 +1,15 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/liaison-health/liaison/pipelines"
 )
@@ -52,3 +59,23 @@ type everything struct{}
 
 func (everything) Lookup(context.Context, [32]byte) (uint64, bool, error)  { return 1, true, nil }
 func (everything) Remember(context.Context, []pipelines.FilterEntry) error { return nil }
+
+// away is an early filter that does not answer.
+type away struct{}
+
+var errAway = errors.New("no answer")
+
+func (away) Lookup(context.Context, [32]byte) (uint64, bool, error)  { return 0, false, errAway }
+func (away) Remember(context.Context, []pipelines.FilterEntry) error { return errAway }
+
+// An early filter that does not answer is told once, not with every message.
+func TestFilterAway(t *testing.T) {
+	var text bytes.Buffer
+	h := newHouse(t)
+	h.filter, h.cfg.Log = away{}, slog.New(slog.NewTextHandler(&text, nil))
+	h.open().run()
+	h.admissions(0, 3)
+	h.drained()
+	h.stop()
+	require.Equal(t, 1, strings.Count(text.String(), "does not answer"), text.String())
+}

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/liaison-health/liaison/mapping/hl7v2"
@@ -236,11 +238,11 @@ func (e *Engine) known(ctx context.Context, id identity, received time.Time) (ui
 	if e.filter == nil || id.update {
 		return 0, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, filterPatience)
+	patience, cancel := context.WithTimeout(ctx, filterPatience)
 	defer cancel()
-	_, ok, err := e.filter.Lookup(ctx, id.digest)
-	if err != nil {
-		e.metrics.filterErrors.Inc()
+	_, ok, err := e.filter.Lookup(patience, id.digest)
+	if ctx.Err() == nil {
+		e.filtering(err)
 	}
 	if err != nil || !ok {
 		return 0, false
@@ -278,9 +280,44 @@ func (e *Engine) remembering(ctx context.Context, done <-chan struct{}) error {
 			break
 		}
 		patience, cancel := context.WithTimeout(ctx, time.Second)
-		if err := e.filter.Remember(patience, group); err != nil {
-			e.metrics.filterErrors.Inc()
+		err := e.filter.Remember(patience, group)
+		if cancel(); ctx.Err() == nil {
+			e.filtering(err)
 		}
-		cancel()
 	}
 }
+
+// How the early filter does, as the log has it.
+type filterState struct {
+	away         atomic.Bool
+	mu           sync.Mutex
+	said, failed time.Time
+}
+
+// filtering notes what the early filter answered: the log says that it does not
+// answer, at most once a minute, and that it has done so again for a while.
+func (e *Engine) filtering(err error) {
+	f := &e.filterState
+	if err == nil && !f.away.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if err != nil {
+		e.metrics.filterErrors.Inc()
+		f.failed = now
+		if f.away.Store(true); now.Sub(f.said) > time.Minute {
+			f.said = now
+			e.cfg.Log.Warn("the early filter (Redis) does not answer: what is known is found in the journal's index, after an append", "error", err)
+		}
+		return
+	}
+	if now.Sub(f.failed) > filterBack {
+		f.away.Store(false)
+		e.cfg.Log.Info("the early filter (Redis) answers again")
+	}
+}
+
+// filterBack is how long the early filter answers before it is said to be back.
+const filterBack = 10 * time.Second

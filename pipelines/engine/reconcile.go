@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 )
 
@@ -94,21 +95,51 @@ func (p *publishing) begin(ctx context.Context) error {
 	return p.mark()
 }
 
-// ask asks for cluster and topics until it is answered.
+// ask asks for cluster and topics until it is answered. Until then every topic is
+// one that does not take events.
 func (p *publishing) ask(ctx context.Context) (string, map[string]int32, error) {
 	trouble := trouble{log: p.cfg.Log}
 	for {
-		cluster, counts, err := p.publisher.Topics(ctx)
+		try, cancel := context.WithTimeout(ctx, asking*p.cfg.Patience)
+		cluster, counts, err := p.publisher.Topics(try)
+		cancel()
 		if err == nil {
+			if trouble.text != "" {
+				p.unreachable(false)
+			}
 			trouble.over()
 			return cluster, counts, nil
 		}
+		if ctx.Err() != nil {
+			return "", nil, fmt.Errorf("ask for the topics: %w", ctx.Err())
+		}
+		p.metrics.publishErrors.Inc()
+		p.unreachable(true)
 		select {
 		case <-time.After(trouble.wait(err)):
 		case <-ctx.Done():
 			return "", nil, fmt.Errorf("ask for the topics: %w", ctx.Err())
 		}
 	}
+}
+
+// asking is how many times as long as a partition Kafka may take at first, when it
+// may have to make the topics.
+const asking = 3
+
+// unreachable notes whether Kafka answers, before the partitions are known.
+func (p *publishing) unreachable(is bool) {
+	var topics []string
+	mark := 0.0
+	if is {
+		topics, mark = records.Topics(), 1
+	}
+	for _, topic := range records.Topics() {
+		p.metrics.stuck.WithLabelValues(topic).Set(mark)
+	}
+	p.mu.Lock()
+	p.stuck = topics
+	p.mu.Unlock()
 }
 
 // compareAll compares every partition, for as long as they have patience.

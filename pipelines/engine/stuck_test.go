@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/liaison-health/liaison/mapping/records"
 	"github.com/liaison-health/liaison/pipelines"
 	"github.com/liaison-health/liaison/pipelines/engine"
 )
@@ -89,6 +90,21 @@ func impatient(t *testing.T) *house {
 	h := newHouse(t)
 	h.cfg.Patience = 20 * time.Millisecond
 	return h
+}
+
+// Kafka that does not answer at the start is said to be away, and what comes waits.
+func TestAwayAtTheStart(t *testing.T) {
+	h := impatient(t)
+	h.log.stop()
+	h.open().run()
+	h.admissions(0, 3)
+	require.Eventually(t, func() bool { return len(h.engine.Stuck()) == len(records.Topics()) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return h.metric("liaison_publish_errors_total") >= 2 }, patience, time.Millisecond, "it is asked again")
+	require.InDelta(t, 1, h.metric("liaison_topic_stuck", "liaison.flow"), 0)
+	h.log.start()
+	h.drained()
+	require.Empty(t, h.engine.Stuck())
+	require.InDelta(t, 0, h.metric("liaison_topic_stuck"), 0)
 }
 
 // While one partition does not answer the others, of its topic too, get all
