@@ -3,6 +3,8 @@ package records
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -156,16 +158,41 @@ func (f *fold) scan(prefix, after []byte, limit int) ([][]byte, error) {
 	for _, k := range out {
 		seen[string(k)] = true
 	}
-	for k, v := range f.written {
-		if v != nil && !seen[k] && strings.HasPrefix(k, string(prefix)) && (after == nil || k > string(after)) {
+	f.begun(string(prefix), func(k string) {
+		if f.written[k] != nil && !seen[k] && (after == nil || k > string(after)) {
 			out = append(out, []byte(k))
 		}
-	}
+	})
 	sort.Slice(out, func(i, j int) bool { return string(out[i]) < string(out[j]) })
 	if limit >= 0 && len(out) > limit {
 		out = out[:limit]
 	}
 	return out, nil
+}
+
+// begun visits the keys that the fold wrote and that begin with a prefix. They are put
+// in order where they are asked for again: a message may have many parts that each ask.
+func (f *fold) begun(prefix string, visit func(string)) {
+	again := f.asked == len(f.out.Writes)
+	if f.asked = len(f.out.Writes); !again {
+		f.inOrder = nil
+		for k := range f.written {
+			if strings.HasPrefix(k, prefix) {
+				visit(k)
+			}
+		}
+		return
+	}
+	if f.inOrder == nil {
+		f.inOrder = slices.Sorted(maps.Keys(f.written))
+	}
+	from, _ := slices.BinarySearch(f.inOrder, prefix)
+	for _, k := range f.inOrder[from:] {
+		if !strings.HasPrefix(k, prefix) {
+			return
+		}
+		visit(k)
+	}
 }
 
 // canonical gives the key of the patient that one of his identifiers names.

@@ -191,13 +191,17 @@ func (m *merger) merge() {
 			before[g] = append(before[g], m.have[i])
 		}
 	}
+	same := map[uint64]bool{}
+	for g, list := range fresh {
+		same[g] = slices.EqualFunc(list, before[g], fhir.Equal)
+	}
 	add := func(n *fhir.Node, g uint64) {
 		m.out, m.outGroups = append(m.out, n), append(m.outGroups, g)
 	}
 	for i, g := range m.groups {
 		switch {
 		case !m.taken[g] && moved[m.have[i].Str("reference")]: // it is of another group now
-		case !m.taken[g], slices.EqualFunc(fresh[g], before[g], fhir.Equal):
+		case !m.taken[g], same[g]:
 			add(m.have[i], g)
 		case m.have[i] == before[g][0]:
 			for _, n := range fresh[g] {

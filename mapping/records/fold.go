@@ -153,6 +153,8 @@ type fold struct {
 	heirs   bool                   // and others inherited it
 	strange bool                   // or another patient's
 	routes  map[string]string      // references of the message that mean a record of another id
+	asked   int                    // how many writes there were when a scan asked for them last
+	inOrder []string               // their keys, where it asked again
 }
 
 func (f *Folder) fold(v View, c *Change) *fold {

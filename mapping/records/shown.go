@@ -40,11 +40,12 @@ func (f *fold) reports() error {
 			}
 		}
 	}
+	refs := map[string]map[string]bool{} // of the reports, by name
 	for _, r := range f.related {
 		if !r.news || f.nodes[r.ref] != r {
 			continue
 		}
-		if err := f.showing(r); err != nil {
+		if err := f.showing(r, refs); err != nil {
 			return err
 		}
 	}
@@ -56,6 +57,7 @@ func (f *fold) learnHeld(p *pending) error {
 	if !f.c.Sought || p.s.kind != Result {
 		return nil
 	}
+	var known map[uint64]bool
 	for _, ref := range p.s.resource.AppendReferences(nil) {
 		if !observed(ref) || f.nodes[ref] != nil {
 			continue
@@ -64,8 +66,14 @@ func (f *fold) learnHeld(p *pending) error {
 		if err != nil {
 			return err
 		}
-		now := checksum([]byte(ref))
-		if r != nil && !slices.ContainsFunc(p.s.marks, func(m mark) bool { return m.ref == now }) {
+		if known == nil {
+			known = make(map[uint64]bool, len(p.s.marks))
+			for _, m := range p.s.marks {
+				known[m.ref] = true
+			}
+		}
+		if now := checksum([]byte(ref)); r != nil && !known[now] {
+			known[now] = true
 			p.s.marks = append(p.s.marks, digest(ref, f.text(r)))
 		}
 	}
@@ -92,7 +100,7 @@ func (f *fold) shows(refs []string, name string) error {
 
 // showing finds the reports that show an observation, in as many steps as it
 // takes.
-func (f *fold) showing(r *resource) error {
+func (f *fold) showing(r *resource, refs map[string]map[string]bool) error {
 	queue, seen := []string{r.ref}, map[string]bool{r.ref: true}
 	for i := 0; i < len(queue); i++ {
 		prefix := shownKey(queue[i])
@@ -114,7 +122,7 @@ func (f *fold) showing(r *resource) error {
 				}
 				continue
 			}
-			if err := f.retold(name, queue[i], r); err != nil {
+			if err := f.retold(name, queue[i], r, refs); err != nil {
 				return err
 			}
 		}
@@ -136,27 +144,48 @@ func (f *fold) parts(whole, part string) (bool, error) {
 
 // retold lets a report tell of an observation, where it or what it refers to
 // still does.
-func (f *fold) retold(name, ref string, r *resource) error {
+func (f *fold) retold(name, ref string, r *resource, refs map[string]map[string]bool) error {
+	shown, known := refs[name]
+	if known && !shown[ref] {
+		return nil
+	}
 	p := f.changes[name]
-	if p == nil {
+	var s *state
+	if p != nil {
+		s = p.s
+	} else {
 		_, key, _ := strings.Cut(strings.TrimPrefix(name, "r/"), "/")
-		s, err := f.load(Result, key)
-		if err != nil || s == nil {
+		var err error
+		if s, err = f.load(Result, key); err != nil || s == nil {
 			return err
 		}
-		if !refersTo(s.shown(), ref) {
-			f.unchanged(s)
-			return nil
-		}
+	}
+	if !known {
+		shown = referred(s.shown())
+		refs[name] = shown
+	}
+	if p == nil && !shown[ref] {
+		f.unchanged(s)
+	}
+	if !shown[ref] {
+		return nil
+	}
+	if p == nil {
 		f.pend(s, version{it: &Item{Kind: Result, Key: s.key}, before: s.shown(), previous: s.label()})
 		p = f.changes[string(recordKey(Result, s.key.String()))]
-	} else if !refersTo(p.s.shown(), ref) {
-		return nil
 	}
 	p.shows = append(p.shows, r.ref)
 	return nil
 }
 
-func refersTo(n *fhir.Node, ref string) bool {
-	return n != nil && slices.Contains(n.AppendReferences(nil), ref)
+// referred are the references of a resource.
+func referred(n *fhir.Node) map[string]bool {
+	if n == nil {
+		return nil
+	}
+	refs := map[string]bool{}
+	for _, ref := range n.AppendReferences(nil) {
+		refs[ref] = true
+	}
+	return refs
 }
