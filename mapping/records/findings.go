@@ -66,10 +66,21 @@ func (f *fold) report(s *state, list *fhir.Node, at int) error {
 			return err
 		}
 	}
+	late := s.late(st)
 	known, taken := s.findings.tell(st, mine)
 	merged := merger{have: have, groups: groups, list: list.Kids, mine: mine, taken: taken}
-	merged.merge()
-	if s.late(st) {
+	merged.restate(st, s.findings.told, known)
+	switch {
+	case !slices.ContainsFunc(mine, func(g uint64) bool { return taken[g] }):
+		merged.out, merged.outGroups = merged.have, merged.groups
+	case late || together(mine):
+		merged.merge()
+	case merged.covers():
+		merged.whole()
+	default:
+		merged.block()
+	}
+	if late && together(merged.outGroups) {
 		merged.arrange(st, s.findings.told, known)
 	}
 	s.findings.groups = merged.outGroups
@@ -117,7 +128,7 @@ func (f *fold) group(ref string) (uint64, error) {
 			return 0, err
 		}
 	}
-	name := ref
+	name, sub := ref, ""
 	if r != nil {
 		n := r.node
 		if n == nil {
@@ -134,12 +145,19 @@ func (f *fold) group(ref string) (uint64, error) {
 		case text != "":
 			name = text
 		}
-		if sub := extension(n, "observation-v2-subid"); sub != nil && name != ref {
-			name += "|" + string(sub.JSON())
+		if id := extension(n, "observation-v2-subid"); id != nil && name != ref {
+			sub = string(id.JSON())
 		}
 	}
-	return checksum([]byte(name)), nil
+	group := checksum([]byte(name)) &^ subMask
+	if sub != "" {
+		group |= checksum([]byte(sub))&subMask | 1
+	}
+	return group, nil
 }
+
+// subMask are the bits of a group that tell its sub-identifier, 0 where it has none.
+const subMask = 1<<24 - 1
 
 // tell notes a message's groups, and says which of them no newer message of its
 // sender has told; known are the sender's among those told.
@@ -174,6 +192,103 @@ type merger struct {
 	have, list, out         []*fhir.Node
 	groups, mine, outGroups []uint64
 	taken                   map[uint64]bool // the groups that the message tells
+}
+
+// restate lets a message tell a code with sub-identifiers that was told without
+// (a culture's growth, and then its isolates), or the other way: what an older message
+// told of it goes, and what is older than the other does not come.
+func (m *merger) restate(st Stamp, told []finding, known map[uint64]int) {
+	with, without := func(g uint64) bool { return g&subMask != 0 }, func(g uint64) bool { return g&subMask == 0 }
+	older := func(g uint64) bool { i, ok := known[g]; return ok && told[i].last < st.Order }
+	newer := func(g uint64) bool { i, ok := known[g]; return ok && told[i].last > st.Order }
+	for _, way := range [...]struct{ of, instead func(uint64) bool }{{with, without}, {without, with}} {
+		said, stood := codes(m.mine, way.of), codes(m.groups, way.instead)
+		for g := range codes(m.mine, way.instead) {
+			delete(said, g)
+		}
+		both := codes(m.groups, way.of)
+		var have []*fhir.Node
+		var groups []uint64
+		for i, g := range m.groups {
+			code := g &^ subMask
+			if said[code] && stood[code] && !both[code] && way.instead(g) && older(g) {
+				continue
+			}
+			have, groups = append(have, m.have[i]), append(groups, g)
+		}
+		for g := range m.taken {
+			if code := g &^ subMask; said[code] && !both[code] && slices.ContainsFunc(groups, func(o uint64) bool { return o&^subMask == code && way.instead(o) && newer(o) }) {
+				m.taken[g] = false
+			}
+		}
+		m.have, m.groups = have, groups
+	}
+}
+
+// codes are those of the groups that are so.
+func codes(groups []uint64, so func(uint64) bool) map[uint64]bool {
+	out := map[uint64]bool{}
+	for _, g := range groups {
+		if so(g) {
+			out[g&^subMask] = true
+		}
+	}
+	return out
+}
+
+// together says whether each group stands in one piece: else its entries are about
+// what they stand behind, as remarks are.
+func together(groups []uint64) bool {
+	seen := map[uint64]bool{}
+	for i, g := range groups {
+		if i > 0 && groups[i-1] == g {
+			continue
+		}
+		if seen[g] {
+			return false
+		}
+		seen[g] = true
+	}
+	return true
+}
+
+// covers says whether the message tells all that the report has.
+func (m *merger) covers() bool {
+	return !slices.ContainsFunc(m.groups, func(g uint64) bool { return !m.taken[g] })
+}
+
+// whole takes the message's list as it stands.
+func (m *merger) whole() {
+	for i, n := range m.list {
+		if m.taken[m.mine[i]] {
+			m.out, m.outGroups = append(m.out, entry(n)), append(m.outGroups, m.mine[i])
+		}
+	}
+}
+
+// block puts what the message tells, as it stands there, in the place of the first of
+// it, and keeps the others.
+func (m *merger) block() {
+	told := merger{list: m.list, mine: m.mine, taken: m.taken}
+	told.whole()
+	moved := map[string]bool{}
+	for _, n := range told.out {
+		moved[n.Str("reference")] = true
+	}
+	at := -1
+	for i, g := range m.groups {
+		switch {
+		case m.taken[g] && at < 0:
+			at = len(m.out)
+		case m.taken[g], moved[m.have[i].Str("reference")]:
+		default:
+			m.out, m.outGroups = append(m.out, m.have[i]), append(m.outGroups, g)
+		}
+	}
+	if at < 0 {
+		at = len(m.out)
+	}
+	m.out, m.outGroups = slices.Insert(m.out, at, told.out...), slices.Insert(m.outGroups, at, told.outGroups...)
 }
 
 // merge puts a group that the message tells where it stood before, else at the end.

@@ -3,6 +3,7 @@ package records_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,10 @@ func found(n int, sender string, order int, lines []line) *records.Change {
 	for _, l := range lines {
 		o := observation(l.id(), fmt.Sprint(order))
 		o.Set("code", fhir.NewObject().SetString("text", l.code))
+		if l.code == "org" && l.nth > 0 { // told apart by OBX-4
+			o.Append("extension", fhir.NewObject().SetString("url", "http://hl7.org/fhir/StructureDefinition/observation-v2-subid").
+				SetString("valueString", fmt.Sprint(l.nth)))
+		}
 		ids, more = append(ids, l.id()), append(more, o)
 	}
 	it := report(ids...)
@@ -68,6 +73,40 @@ func TestPartOfAReport(t *testing.T) {
 	w.fold(found(2, "lab", 2, corrected))
 	w.fold(found(3, "lab", 1, whole))
 	require.Equal(t, []string{"Na1", "K1", "text1", "Cl1", "Glu1"}, w.findings())
+}
+
+// A remark stays behind its value: a message whose remarks stand between its values
+// is laid out as it stands, and one that comes late does not take it apart.
+func TestRemarksStayBehindTheirValues(t *testing.T) {
+	first := []line{{"Na", 1}, {"rem", 1}}
+	final := []line{{"Na", 1}, {"rem", 1}, {"K", 1}, {"rem", 2}}
+	other := []line{{"Cl", 1}}
+	for _, order := range [][]int{{1, 2, 3}, {2, 1, 3}, {3, 1, 2}, {1, 3, 2}} {
+		w := newWorld(t)
+		for n, i := range order {
+			w.fold(found(n+1, "lab", i, [][]line{first, other, final}[i-1]))
+		}
+		got := strings.Join(w.findings(), " ")
+		require.Contains(t, got, "Na1 rem1 K1 rem2", fmt.Sprint(order))
+		require.Contains(t, got, "Cl1")
+	}
+}
+
+// What was told of a code without a sub-identifier, a culture's growth, goes when its
+// isolates are told, and does not come back when it is late; isolates are told one by one.
+func TestIsolatesInsteadOfGrowth(t *testing.T) {
+	growth, first, second := []line{{"org", 0}}, []line{{"org", 1}}, []line{{"org", 2}}
+	for _, order := range [][]int{{1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1}} {
+		w := newWorld(t)
+		for n, i := range order {
+			w.fold(found(n+1, "lab", i, [][]line{growth, first, second}[i-1]))
+		}
+		require.Equal(t, []string{"org1", "org2"}, w.findings(), fmt.Sprint(order))
+	}
+	w := newWorld(t)
+	w.fold(found(1, "lab", 1, []line{{"org", 0}, {"org", 1}}))
+	w.fold(found(2, "lab", 2, second))
+	require.Equal(t, []string{"org0", "org1", "org2"}, w.findings(), "told together, both stand")
 }
 
 // A FHIR client puts the whole report, and a message adds to what it put.
