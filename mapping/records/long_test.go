@@ -32,34 +32,15 @@ func (o *sorted) Scan(prefix, after []byte, limit int) ([]records.KV, error) {
 	return some.Scan(prefix, after, limit)
 }
 
-// folding gives how long the last of some changes takes, at best.
-func folding(t *testing.T, changes func() []*records.Change) time.Duration {
-	best := time.Hour
-	for range 3 {
-		folder, state := records.NewFolder(0, 0), &sorted{Memory: records.Memory{}}
-		list := changes()
-		for i, c := range list {
-			begin := time.Now()
-			effects, err := folder.Fold(state, c)
-			if took := time.Since(begin); i == len(list)-1 {
-				best = min(best, took)
-			}
-			require.NoError(t, err)
-			state.Apply(effects)
-			state.names = slices.Sorted(maps.Keys(state.Memory))
-		}
-	}
-	return best
-}
-
-// A message of eight times as many parts takes about eight times as long, not sixty.
-func TestLongFolds(t *testing.T) {
+// Folds of many parts: one of eight times as many takes about eight times as long, not
+// sixty.
+func BenchmarkLongFolds(b *testing.B) {
 	bundle := func(journal uint64, entries ...string) *records.Change {
 		c, err := records.FromFHIR(records.FHIRRequest{
 			Method: "POST", Body: []byte(`{"resourceType":"Bundle","type":"transaction","entry":[` + strings.Join(entries, ",") + `]}`),
 			Origin: records.Origin{Source: "portal", Journal: journal}, Received: time.Date(2026, 3, 10, 7, int(journal), 0, 0, time.UTC),
 		})
-		require.NoError(t, err)
+		require.NoError(b, err)
 		return c
 	}
 	entry := func(typ, id, more string) string {
@@ -92,27 +73,44 @@ func TestLongFolds(t *testing.T) {
 					related = append(related, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","code":{"coding":[{"code":"TXT"}]}}`, i))
 					refs = append(refs, fmt.Sprintf(`{"reference":"Observation/o%d"}`, i))
 				}
-				report := node(t, fmt.Sprintf(`{"resourceType":"DiagnosticReport","id":"r","status":%q,"result":[%s]}`, status, strings.Join(refs, ",")))
+				report := node(b, fmt.Sprintf(`{"resourceType":"DiagnosticReport","id":"r","status":%q,"result":[%s]}`, status, strings.Join(refs, ",")))
 				c := &records.Change{
 					Stamp: records.Stamp{Sender: "LAB", Order: fmt.Sprint(minute)}, Origin: records.Origin{Source: "lab", Journal: uint64(minute + 1)},
 					Received: time.Date(2026, 3, 10, 7, minute, 0, 0, time.UTC),
 					Items:    []records.Item{{Kind: records.Result, Key: records.Key{ID: "r"}, Trigger: "R01", Resource: report}},
 				}
 				for _, text := range related {
-					c.Related = append(c.Related, node(t, text))
+					c.Related = append(c.Related, node(b, text))
 				}
 				out = append(out, c)
 			}
 			return out
 		},
 	} {
-		few, many := folding(t, func() []*records.Change { return changes(500) }), folding(t, func() []*records.Change { return changes(4000) })
-		require.Less(t, many, 30*few, name)
+		for _, size := range []int{500, 4000} {
+			b.Run(fmt.Sprint(name, "/", size), func(b *testing.B) {
+				list := changes(size)
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					folder, state := records.NewFolder(0, 0), &sorted{Memory: records.Memory{}}
+					for i, c := range list {
+						if i == len(list)-1 {
+							b.StartTimer()
+						}
+						effects, err := folder.Fold(state, c)
+						require.NoError(b, err)
+						state.Apply(effects)
+						state.names = slices.Sorted(maps.Keys(state.Memory))
+					}
+				}
+			})
+		}
 	}
 }
 
-func node(t *testing.T, text string) *fhir.Node {
+func node(b testing.TB, text string) *fhir.Node {
 	n, err := fhir.ParseJSON([]byte(text))
-	require.NoError(t, err)
+	require.NoError(b, err)
 	return n
 }
