@@ -44,6 +44,16 @@ func warned(made []*records.Record) string {
 	return strings.Join(all, " ")
 }
 
+// posting sends bills in an order, to a new ledger.
+func posting(t *testing.T, sent []bill, order []int) (l *ledger, made []*records.Record) {
+	t.Helper()
+	l = newLedger(t)
+	for _, i := range order {
+		made = append(made, l.post(append([]string{header("DFT^P03", sent[i].minute), billed("100", "AC1")}, sent[i].lines...)...)...)
+	}
+	return l, made
+}
+
 // A credit of what was posted under a number before another amount replaced it leaves
 // what stands, and two credits of one number are two where the charge has room for
 // both: in whatever order the messages come.
@@ -92,11 +102,7 @@ func TestCreditsInAnyOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			permutations(len(c.sent), func(order []int) {
-				l := newLedger(t)
-				var made []*records.Record
-				for _, i := range order {
-					made = append(made, l.post(append([]string{header("DFT^P03", c.sent[i].minute), billed("100", "AC1")}, c.sent[i].lines...)...)...)
-				}
+				l, made := posting(t, c.sent, order)
 				require.Equal(t, c.net, l.balance(), "%v %v", order, l.books())
 				require.Contains(t, warned(made), c.warn, "%v", order)
 			})
@@ -192,11 +198,7 @@ func TestNegativeCharge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			permutations(len(c.sent), func(order []int) {
-				l := newLedger(t)
-				var made []*records.Record
-				for _, i := range order {
-					made = append(made, l.post(append([]string{header("DFT^P03", c.sent[i].minute), billed("100", "AC1")}, c.sent[i].lines...)...)...)
-				}
+				l, made := posting(t, c.sent, order)
 				books := l.books()
 				slices.Sort(books)
 				require.Equal(t, c.want, books, "%v", order)

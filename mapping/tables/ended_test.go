@@ -156,6 +156,11 @@ func TestOrdersOfTwoPatients(t *testing.T) {
 		{"ORM^O01", 1, "", order("M1", "NW", "BMP", "CBC")}, {"ORM^O01", 2, "", order("M2", "NW", "BMP", "CBC")}, {"ORM^O01", 3, "", order("M2", "CA", "CBC")}, {"ORM^O01", 4, "", order("M1", "CA")},
 	}))
 	require.Equal(t, []string{"A1 1 completed order.completed", "A1 2 completed order.updated"}, told(t, records.Order, []sent{{"ORU^R01", 1, "", result("M1", "F")}, {"ORU^R01", 2, "", result("M2", "C")}}))
+	f := newFeed(t)
+	f.send(append([]string{header("ORU^R01", 1)}, result("M1", "F")...)...)
+	moved := of(f.send(append([]string{header("ORU^R01", 2)}, result("M2", "C")...)...), records.Order)
+	require.Equal(t, "M2", moved.Subject.Survivor.ID)
+	require.Contains(t, moved.Quality.Warnings, "patient-changed")
 }
 
 // A result at the point of care has no number and no order that waits for it.
