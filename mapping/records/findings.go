@@ -30,32 +30,32 @@ type finding struct {
 	sender, last, old string
 }
 
-// reports is the list of a DiagnosticReport.
-const reports = "result"
+// results is the list of a DiagnosticReport.
+const results = "result"
 
-// reported takes the list of what a message found out of its report, nil where there
+// takeResults takes the list of what a message found out of its report, nil where there
 // is none; at is where it stood.
-func reported(it *Item) (list *fhir.Node, at int) {
+func takeResults(it *Item) (list *fhir.Node, at int) {
 	if it.Kind != Result || it.Trigger == "" || it.Resource == nil {
 		return nil, 0
 	}
-	at = slices.IndexFunc(it.Resource.Kids, func(k *fhir.Node) bool { return k.Name == reports })
+	at = slices.IndexFunc(it.Resource.Kids, func(k *fhir.Node) bool { return k.Name == results })
 	if at < 0 || it.Resource.Kids[at].Kind != fhir.Array {
 		return nil, 0
 	}
 	list = it.Resource.Kids[at]
 	it.Resource = it.Resource.Shallow()
-	it.Resource.Delete(reports)
+	it.Resource.Delete(results)
 	return list, at
 }
 
-// report puts what a message found into the report's list.
-func (f *fold) report(s *state, list *fhir.Node, at int) error {
+// putResults puts what a message found into the report's list.
+func (f *fold) putResults(s *state, list *fhir.Node, at int) error {
 	st := f.c.Stamp
-	if !s.may(st, reports) { // a newer message of the sender had the whole
+	if !s.may(st, results) { // a newer message of the sender had the whole
 		return nil
 	}
-	have := s.resource.Get(reports).Items()
+	have := s.resource.Get(results).Items()
 	groups, err := f.grouped(s, have)
 	if err != nil {
 		return err
@@ -91,10 +91,10 @@ func (f *fold) report(s *state, list *fhir.Node, at int) error {
 	next := fhir.NewArray(merged.out...)
 	s.resource, s.raw = s.resource.Shallow(), nil
 	if have != nil {
-		s.resource.Set(reports, next)
+		s.resource.Set(results, next)
 		return nil
 	}
-	next.Name = reports
+	next.Name = results
 	s.resource.Kids = slices.Insert(s.resource.Kids, min(at, len(s.resource.Kids)), next)
 	return nil
 }

@@ -267,6 +267,45 @@ func (f *fold) change() error {
 	if err := f.postings(); err != nil {
 		return err
 	}
+	f.resources()
+	none := len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0
+	for i := range c.Items {
+		if err := f.items(&c.Items[i]); err != nil {
+			return err
+		}
+	}
+	f.rerouted()
+	if err := f.hold(); err != nil {
+		return err
+	}
+	if err := f.retell(); err != nil {
+		return err
+	}
+	if none && len(f.pending) == 0 {
+		f.out.Flags = append(f.out.Flags, "no-record")
+	}
+	if err := f.awaited(); err != nil {
+		return err
+	}
+	for i := range c.Edges {
+		if err := f.edge(&c.Edges[i]); err != nil {
+			return err
+		}
+	}
+	if err := f.consequences(); err != nil {
+		return err
+	}
+	if len(f.moves) > 0 {
+		if err := f.move(&continuation{Moves: f.moves}); err != nil {
+			return err
+		}
+	}
+	return f.flush()
+}
+
+// resources notes what the message brings, records and others.
+func (f *fold) resources() {
+	c := f.c
 	f.spare.resources = slices.Grow(f.spare.resources, len(c.Related)+len(c.Items))
 	all := f.spare.resources[:len(c.Related)+len(c.Items)]
 	f.related = f.spare.related
@@ -285,30 +324,10 @@ func (f *fold) change() error {
 		}
 	}
 	f.spare.related = f.related[:0]
-	none := len(c.Items) == 0 && len(c.Edges) == 0 && len(f.related) > 0
-	for i := range c.Items {
-		if err := f.items(&c.Items[i]); err != nil {
-			return err
-		}
-	}
-	f.rerouted()
-	if err := f.hold(); err != nil {
-		return err
-	}
-	if err := f.reports(); err != nil {
-		return err
-	}
-	if none && len(f.pending) == 0 {
-		f.out.Flags = append(f.out.Flags, "no-record")
-	}
-	if err := f.awaited(); err != nil {
-		return err
-	}
-	for i := range c.Edges {
-		if err := f.edge(&c.Edges[i]); err != nil {
-			return err
-		}
-	}
+}
+
+// consequences are what the message's records mean for others.
+func (f *fold) consequences() error {
 	if err := f.retieSurvivors(); err != nil {
 		return err
 	}
@@ -327,15 +346,7 @@ func (f *fold) change() error {
 	if err := f.overlaps(); err != nil {
 		return err
 	}
-	if err := f.adopts(); err != nil {
-		return err
-	}
-	if len(f.moves) > 0 {
-		if err := f.move(&continuation{Moves: f.moves}); err != nil {
-			return err
-		}
-	}
-	return f.flush()
+	return f.adopts()
 }
 
 // onlyNew leaves out what was to be created only where nothing is held.
@@ -477,13 +488,13 @@ func (f *fold) item(it *Item) error {
 		s.whole(it, f.c.Stamp)
 	}
 	held := s.resource
-	found, at := reported(it)
+	found, at := takeResults(it)
 	s.merge(it, f.c.Stamp, s.resource)
 	if found != nil {
-		if err := f.report(s, found, at); err != nil {
+		if err := f.putResults(s, found, at); err != nil {
 			return err
 		}
-	} else if s.findings != nil && held.Get(reports) != s.resource.Get(reports) { // a FHIR client's
+	} else if s.findings != nil && held.Get(results) != s.resource.Get(results) { // a FHIR client's
 		s.findings = nil
 	}
 	s.recall(it, f.c.Stamp, held)

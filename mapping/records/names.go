@@ -105,15 +105,9 @@ func (k Key) plain() string {
 // byKeys finds the record that an item's numbers lead to; the first one decides.
 func (f *fold) byKeys(it *Item) (s *state, err error) {
 	if it.Key.Number != "" {
-		if s, err = f.load(it.Kind, it.Key.String()); err != nil {
-			return nil, err
-		}
-		if s != nil {
-			other, err := f.stranger(it, s)
-			if err != nil || !other {
-				return s, err
-			}
-			s = nil
+		s, err = f.load(it.Kind, it.Key.String())
+		if s, err = f.familiar(it, s, err); s != nil || err != nil {
+			return s, err
 		}
 	}
 	_ = it.keys(func(k Key) error {
@@ -155,15 +149,10 @@ func (f *fold) byNumber(it *Item, number Key) (*state, error) {
 	var elsewhere *state
 	for _, key := range slices.Backward(shared) {
 		s, err := f.load(it.Kind, key)
-		if err != nil {
+		if s, err = f.familiar(it, s, err); err != nil {
 			return nil, err
 		}
 		if s == nil {
-			continue
-		}
-		if other, err := f.stranger(it, s); err != nil {
-			return nil, err
-		} else if other {
 			continue
 		}
 		if len(codes) > 0 {
@@ -273,15 +262,10 @@ func (f *fold) meant(it *Item) ([]string, error) {
 	var own []string
 	for _, key := range shared {
 		s, err := f.peek(it.Kind, key)
-		if err != nil {
+		if s, err = f.familiar(it, s, err); err != nil {
 			return nil, err
 		}
-		if s == nil {
-			continue
-		}
-		if other, err := f.stranger(it, s); err != nil {
-			return nil, err
-		} else if !other {
+		if s != nil {
 			own = append(own, key)
 		}
 	}

@@ -128,6 +128,17 @@ func (f *fold) stranger(it *Item, s *state) (bool, error) {
 	return true, nil
 }
 
+// familiar passes a record on that was read, unless it is a stranger's.
+func (f *fold) familiar(it *Item, s *state, err error) (*state, error) {
+	if s == nil || err != nil {
+		return nil, err
+	}
+	if other, err := f.stranger(it, s); err != nil || other {
+		return nil, err
+	}
+	return s, nil
+}
+
 // free gives what is another thing than the record of its number a key of its own:
 // with its service behind it, as where one message names them all, else with a
 // further number of its, else with a running one.

@@ -9,16 +9,16 @@ import "slices"
 // admits says whether a trigger event begins a stay.
 func admits(trigger string) bool { return trigger == "A01" || trigger == "A04" }
 
-// changes says whether a trigger event makes an inpatient of an outpatient, or the
+// reclassifies says whether a trigger event makes an inpatient of an outpatient, or the
 // other way about.
-func changes(trigger string) bool { return trigger == "A06" || trigger == "A07" }
+func reclassifies(trigger string) bool { return trigger == "A06" || trigger == "A07" }
 
-// repeats says whether an admission or a change of class is one of those that count, sent again: by the
-// same event, of the same time (PV1-44). It changes nothing: the stay may have ended
-// since, which A13 takes back, or the outpatient be an inpatient. An admission of
-// another time is another stay.
+// repeats says whether an admission or a change of class is one of those that count,
+// sent again: by the same event, of the same time (PV1-44). It changes nothing: the
+// stay may have ended since, which A13 takes back, or the outpatient be an inpatient.
+// An admission of another time is another stay.
 func (a *asking) repeats(live []asking) bool {
-	return (admits(a.trigger) || changes(a.trigger)) && a.admitted != "" && slices.ContainsFunc(live, func(b asking) bool {
+	return (admits(a.trigger) || reclassifies(a.trigger)) && a.admitted != "" && slices.ContainsFunc(live, func(b asking) bool {
 		return b.trigger == a.trigger && b.admitted == a.admitted
 	})
 }
@@ -26,7 +26,7 @@ func (a *asking) repeats(live []asking) bool {
 // again says whether a version comes of an admission that is sent again and leaves the
 // visit where it is since.
 func (v *version) again(s *state) bool {
-	if v.born || !admits(v.it.Trigger) && !changes(v.it.Trigger) || v.previous != s.label() {
+	if v.born || !admits(v.it.Trigger) && !reclassifies(v.it.Trigger) || v.previous != s.label() {
 		return false
 	}
 	return v.previous == "finished" || v.previous == "onleave" || v.previous == "in-progress" && v.it.Trigger == "A04"

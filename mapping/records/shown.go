@@ -18,10 +18,10 @@ const mostShowing = 256
 
 func observed(ref string) bool { return strings.HasPrefix(ref, "Observation/") }
 
-// reports gives a version to each report that shows an observation of the
+// retell gives a version to each report that shows an observation of the
 // message which is another than was held, whether or not the message has the
 // report too.
-func (f *fold) reports() error {
+func (f *fold) retell() error {
 	if !f.c.Sought {
 		return nil
 	}

@@ -36,7 +36,7 @@ func (s *state) visit(it *Item, st Stamp) (told bool) {
 	}
 	from := s.sender(st.Sender)
 	element := askedState + asked + "=" + it.Trigger + "=" + strings.Join(it.Cancels, ",")
-	if admits(it.Trigger) || changes(it.Trigger) {
+	if admits(it.Trigger) || reclassifies(it.Trigger) {
 		element += "=" + it.Resource.Str("period.start")
 	}
 	last := true
